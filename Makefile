@@ -1,0 +1,54 @@
+# Every target sets up what it needs in a virtual environment of its own: .venv.
+#   make demo         recognize the bundled recordings with the shipped model
+#   make test         run the tests (no torch needed)
+#   make test-train   run the training and exporter tests too (installs torch)
+#   make lint         ruff and compiler warnings as errors
+#   make wheel        build dist/*.whl
+#   make clean        remove everything the targets made
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    := $(VENV)/bin/python
+SOURCES := $(shell find native/src native/include -name '*.[ch]') native/CMakeLists.txt pyproject.toml \
+           edge_runtime/__init__.py
+
+.PHONY: demo test test-train lint wheel clean
+
+$(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "edge_runtime needs Python 3.10 or newer; name one with: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python's venv module is missing: sudo apt install python3-venv" >&2; exit 2; }
+
+# One stamp per set of extras; all are editable installs of this checkout, rebuilt when C sources change.
+$(VENV)/.installed: $(RUN) $(SOURCES)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-train: $(VENV)/.installed-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[train,test]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(RUN) -m apps.digit_demo.samples
+
+test: $(VENV)/.installed-test
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+test-train: $(VENV)/.installed-train
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check ruff
+	$(RUN) -m ruff check .
+	cmake -S native -B build/lint -DER_WERROR=ON && cmake --build build/lint
+
+wheel: $(RUN)
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis
