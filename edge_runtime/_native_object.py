@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""Base of the classes that hold an object of the C library."""
+
+import threading
+
+import numpy as np
+
+from edge_runtime._native import ffi
+
+
+class NativeObject:
+    """Owner of one C object: released by `close`, at the end of a ``with`` block, or by Python.
+
+    What the object was made from is kept alive as long as the object: closing a model while its
+    streams are in use is harmless. Such objects cannot be copied or pickled.
+
+    Parameters
+    ----------
+    pointer : cdata
+        Result of an ``er_*_create`` function.
+    destroy : C function
+        The ``er_*_destroy`` function that belongs to it.
+    made_from : cdata, optional
+        Handle of the object that must outlive this one.
+    """
+
+    def __init__(self, pointer, destroy, made_from=None):
+        # The destructor holds made_from, so the order of destruction is right even when Python
+        # clears a reference cycle.
+        def destructor(handle, made_from=made_from):
+            destroy(handle)
+
+        self._handle = ffi.gc(pointer, destructor)
+        self._busy = threading.Lock()
+
+    def __enter__(self):
+        self._open_handle()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
+
+    def close(self):
+        """Release the C object now. Using this object afterwards raises ValueError."""
+        self._handle = None
+
+    def _open_handle(self):
+        """The C object, or ValueError if it was released."""
+        handle = getattr(self, "_handle", None)
+        if handle is None:
+            raise ValueError(f"this {type(self).__name__} is closed")
+        return handle
+
+    def _exclusive(self):
+        """Context manager: the C object for one thread.
+
+        The C calls run without the interpreter lock; two of them on one object at the same time
+        would corrupt it.
+        """
+        return _Exclusive(self)
+
+
+class _Exclusive:
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner):
+        self._owner = owner
+
+    def __enter__(self):
+        handle = self._owner._open_handle()
+        if not self._owner._busy.acquire(blocking=False):
+            raise RuntimeError(
+                f"two threads use one {type(self._owner).__name__} at the same time; make one per thread"
+            )
+        return handle
+
+    def __exit__(self, *exc_info):
+        self._owner._busy.release()
+
+
+def checked_array(name, value, dtype, shape):
+    """Return `value` C-contiguous after checking dtype and shape; nothing is cast.
+
+    Parameters
+    ----------
+    name : str
+        For the message.
+    value : numpy.ndarray
+    dtype : numpy dtype
+    shape : tuple
+        Lengths; a str stands for any length and names it in the message.
+
+    Raises
+    ------
+    TypeError
+        `value` is not an array.
+    ValueError
+        Wrong dtype or shape; the message has expected and got.
+    """
+    wanted = f"{np.dtype(dtype)} of shape ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name}: expected an array, {wanted}, got {type(value).__name__}")
+    fits = value.ndim == len(shape) and all(
+        isinstance(want, str) or want == have for want, have in zip(shape, value.shape, strict=False)
+    )
+    if value.dtype != dtype or not fits:
+        raise ValueError(f"{name}: expected {wanted}, got {value.dtype} of shape {value.shape}")
+    return np.ascontiguousarray(value)
+
+
+def pointer_to(array, c_type):
+    """Pointer to the data of a C-contiguous array, which the result keeps alive.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+    c_type : str
+        Element type in C.
+    """
+    return ffi.from_buffer(f"{c_type}[]", array)

@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The front end: PCM -> pre-emphasis -> windowed power spectrum -> mel filters -> log -> cepstra
+ * -> mean, deltas -> stacked feature vectors. The cepstra are those of CMU Sphinx with
+ * "-transform legacy -round_filters yes -unit_area yes -dither no -remove_dc no -lifter 0".
+ *
+ * Everything is float with one fixed order of operations, and the tables are made by mathf.c, so
+ * the features are the same bits on every platform.
+ */
+#include "frontend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fft.h"
+#include "mathf.h"
+
+enum {
+    ALIGNMENT = 64,
+    MAX_FILTERS = 80,
+    HISTORY = 8             /* frames kept for the deltas: a power of two above 3 + 3 */
+};
+
+/* What has entered since the last reset; the two kinds of input must not be mixed. */
+typedef enum er_frontend_mode { MODE_IDLE, MODE_SAMPLES, MODE_CEPSTRA } er_frontend_mode;
+
+struct er_frontend {
+    er_frontend_config config;
+    void *allocation;           /* what er_frontend_destroy releases; null in the caller's memory */
+    uint32_t lookahead;         /* frames */
+    uint32_t frame_size;        /* values per frame: cepstrum_count * (1 + delta_order) */
+    er_fft fft;
+
+    /* tables */
+    float *window;              /* [window_samples] */
+    float *weights;             /* the filters' weights, one filter after the other */
+    float *transform;           /* [filter_count][cepstrum_count] */
+    uint32_t first_bin[MAX_FILTERS];
+    uint32_t bin_count[MAX_FILTERS];
+
+    /* scratch */
+    float *frame;               /* [fft_size], zeros from window_samples on */
+    float *power;               /* [fft_size / 2 + 1] */
+
+    /* state */
+    float *signal;              /* [window_samples] pre-emphasized samples of the started frame */
+    uint32_t signal_count;
+    float previous;             /* last sample, int16 scale */
+    float *history;             /* [HISTORY][cepstrum_count]; cepstrum t is in row t % HISTORY */
+    uint64_t cepstrum_count;    /* cepstra so far */
+    uint64_t frame_count;       /* frames with deltas so far */
+    float *mean;                /* [cepstrum_count] */
+    float *quiet;               /* [cepstrum_count] the cepstrum with the least C0 so far */
+    float *vector;              /* [feature_size] the started feature vector */
+    uint32_t vector_frames;     /* frames in it */
+    er_frontend_mode mode;
+    uint32_t flushing;          /* 0: not yet; 1: the last frame is due; 2: padding */
+    uint32_t flush_quiet;       /* quiet_frames of the first flush call */
+    uint64_t flush_left;        /* padding frames still to enter */
+};
+
+/* Where the output of a call goes. */
+typedef struct er_feature_sink {
+    float *features;
+    size_t capacity;
+    size_t count;
+} er_feature_sink;
+
+/* ------------------------------------------------------------------------------------- tables */
+
+/* FFT bins of the filter_count + 2 corner points: equally spaced in mel(f) = 2595 log10(1 + f/700)
+ * from low_hz to high_hz, each rounded to the nearest bin. Equal steps in mel are equal ratios of
+ * 1 + f / 700, so the factor 2595 and the base of the logarithm drop out. */
+static void filter_points(const er_frontend_config *config, uint32_t *points)
+{
+    const double bin_hz = (double)ER_SAMPLE_RATE / (double)config->fft_size;
+    const double low = er_log(1.0 + (double)config->low_hz / 700.0);
+    const double high = er_log(1.0 + (double)config->high_hz / 700.0);
+    const uint32_t last = config->filter_count + 1;
+    uint32_t i;
+
+    for (i = 0; i <= last; i++) {
+        const double mel = low + (high - low) * (double)i / (double)last;
+        const double hz = 700.0 * (er_exp(mel) - 1.0);
+
+        points[i] = (uint32_t)(hz / bin_hz + 0.5);
+    }
+}
+
+/* Besides the ranges of the header, the corner points must differ after rounding: with too many
+ * filters for the FFT size two of them fall on one bin, and a filter without width has no weights.
+ * Comparisons are written so that not-a-number fails them. */
+er_status er_frontend_config_check(const er_frontend_config *config)
+{
+    uint32_t points[MAX_FILTERS + 2];
+    uint32_t i;
+
+    if (config == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (config->fft_size < 64 || config->fft_size > 2048 ||
+        (config->fft_size & (config->fft_size - 1)) != 0 || config->window_samples < 32 ||
+        config->window_samples > config->fft_size || config->hop_samples < 16 ||
+        config->hop_samples > config->window_samples || config->filter_count < 8 ||
+        config->filter_count > MAX_FILTERS || config->cepstrum_count < 1 ||
+        config->cepstrum_count > ER_MAX_CEPSTRA ||
+        config->cepstrum_count > config->filter_count || config->delta_order > 2 ||
+        config->stack < 1 || config->stack > 4 || config->subtract_mean > 1) {
+        return ER_ERROR_FRONTEND;
+    }
+    if (!(config->preemphasis >= 0.0f && config->preemphasis <= 1.0f) ||
+        !(config->low_hz >= 0.0f && config->low_hz < config->high_hz) ||
+        !(config->high_hz <= (float)ER_SAMPLE_RATE / 2.0f) ||
+        !(config->log_floor > 0.0f && config->log_floor <= FLT_MAX)) {
+        return ER_ERROR_FRONTEND;
+    }
+    for (i = 0; i < ER_MAX_CEPSTRA; i++) {
+        const float value = config->mean[i];
+
+        if (!(value >= -FLT_MAX && value <= FLT_MAX) ||
+            (i >= config->cepstrum_count && value != 0.0f)) {
+            return ER_ERROR_FRONTEND;
+        }
+    }
+    filter_points(config, points);
+    for (i = 0; i <= config->filter_count; i++) {
+        if (points[i] >= points[i + 1]) {
+            return ER_ERROR_FRONTEND;
+        }
+    }
+    return ER_OK;
+}
+
+/* The farthest frame that compute_frame reads: t + 2 for deltas, t + 3 for delta-deltas. */
+uint32_t er_frontend_lookahead_frames(const er_frontend_config *config)
+{
+    return config->delta_order == 0 ? 0 : config->delta_order + 1;
+}
+
+/* Hamming window over the whole frame: 0.54 - 0.46 cos(2 pi i / (n - 1)). */
+static void fill_window(er_frontend *frontend)
+{
+    const uint32_t count = frontend->config.window_samples;
+    uint32_t i;
+
+    for (i = 0; i < count; i++) {
+        frontend->window[i] = (float)(0.54 - 0.46 * er_cos_turns(i, (int64_t)count - 1));
+    }
+}
+
+/* Triangles of unit area in Hz: min(rise, fall) * 2 / (right - left). The bins at the outer corners
+ * have weight 0 and are left out. */
+static void fill_filters(er_frontend *frontend)
+{
+    const er_frontend_config *config = &frontend->config;
+    const double bin_hz = (double)ER_SAMPLE_RATE / (double)config->fft_size;
+    uint32_t points[MAX_FILTERS + 2];
+    float *weight = frontend->weights;
+    uint32_t i;
+    uint32_t k;
+
+    filter_points(config, points);
+    for (i = 0; i < config->filter_count; i++) {
+        const double left = points[i];
+        const double center = points[i + 1];
+        const double right = points[i + 2];
+        const double height = 2.0 / ((right - left) * bin_hz);
+
+        frontend->first_bin[i] = points[i] + 1;
+        frontend->bin_count[i] = points[i + 2] - points[i] - 1;
+        for (k = points[i] + 1; k < points[i + 2]; k++) {
+            const double rise = ((double)k - left) / (center - left);
+            const double fall = (right - (double)k) / (right - center);
+
+            *weight++ = (float)((rise < fall ? rise : fall) * height);
+        }
+    }
+}
+
+/* The "legacy" cosine transform of Sphinx: cos(pi m (j + 0.5) / filters) / filters, the first
+ * filter at half weight, in C0 too. Stored filter by filter, so that compute_cepstrum runs over the
+ * cepstra in the inner loop: independent sums, hence vectorizable without reordering. */
+static void fill_transform(er_frontend *frontend)
+{
+    const uint32_t filters = frontend->config.filter_count;
+    const uint32_t cepstra = frontend->config.cepstrum_count;
+    uint32_t j;
+    uint32_t m;
+
+    for (j = 0; j < filters; j++) {
+        for (m = 0; m < cepstra; m++) {
+            const int64_t turns = (int64_t)m * (2 * (int64_t)j + 1);
+            const double value = er_cos_turns(turns, 4 * (int64_t)filters);
+
+            frontend->transform[j * cepstra + m] =
+                (float)((j == 0 ? 0.5 : 1.0) * value / (double)filters);
+        }
+    }
+}
+
+/* --------------------------------------------------------------------------------- life cycle */
+
+/* One array of the object's memory block, on a cache line of its own. With a null block only the
+ * size is counted. */
+static float *take(char *block, size_t *used, size_t floats)
+{
+    float *array = block == NULL ? NULL : (float *)(void *)(block + *used);
+
+    *used += (floats * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return array;
+}
+
+/* Place all arrays of a checked configuration behind the struct; returns the size of the block. */
+static size_t lay_out(er_frontend *frontend, char *block)
+{
+    const er_frontend_config *config = &frontend->config;
+    uint32_t points[MAX_FILTERS + 2];
+    size_t weight_count = 0;
+    size_t used = (sizeof(er_frontend) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    float *fft_storage;
+    uint32_t i;
+
+    filter_points(config, points);
+    for (i = 0; i < config->filter_count; i++) {
+        weight_count += points[i + 2] - points[i] - 1;
+    }
+    frontend->window = take(block, &used, config->window_samples);
+    frontend->weights = take(block, &used, weight_count);
+    frontend->transform =
+        take(block, &used, (size_t)config->filter_count * config->cepstrum_count);
+    frontend->frame = take(block, &used, config->fft_size);
+    frontend->power = take(block, &used, config->fft_size / 2 + 1);
+    frontend->signal = take(block, &used, config->window_samples);
+    frontend->history = take(block, &used, (size_t)HISTORY * config->cepstrum_count);
+    frontend->mean = take(block, &used, config->cepstrum_count);
+    frontend->quiet = take(block, &used, config->cepstrum_count);
+    frontend->vector = take(block, &used, er_frontend_feature_size(config));
+    fft_storage = take(block, &used, er_fft_storage_floats(config->fft_size));
+    if (block != NULL) {
+        er_fft_init(&frontend->fft, config->fft_size, fft_storage);
+    }
+    return used;
+}
+
+/* The values of the AN4 features. Sphinx gives the window as 0.025625 s and the rate as 100/s. */
+void er_frontend_config_default(er_frontend_config *config_out)
+{
+    static const er_frontend_config defaults = {
+        .window_samples = 410,
+        .hop_samples = 160,
+        .fft_size = 512,
+        .filter_count = 40,
+        .cepstrum_count = 13,
+        .delta_order = 2,
+        .stack = 1,
+        .subtract_mean = 0,
+        .preemphasis = 0.97f,
+        .low_hz = 130.0f,
+        .high_hz = 6800.0f,
+        .log_floor = 1e-4f,
+    };
+
+    if (config_out != NULL) {
+        *config_out = defaults;
+    }
+}
+
+/* Checked first, so that an illegal configuration cannot lead to an illegal buffer. */
+size_t er_frontend_feature_size(const er_frontend_config *config)
+{
+    if (er_frontend_config_check(config) != ER_OK) {
+        return 0;
+    }
+    return (size_t)config->cepstrum_count * (1 + config->delta_order) * config->stack;
+}
+
+/* The size depends on the widths of the filters, so the corner points are computed for it. */
+size_t er_frontend_size(const er_frontend_config *config)
+{
+    er_frontend probe;
+
+    if (er_frontend_config_check(config) != ER_OK) {
+        return 0;
+    }
+    probe.config = *config;
+    return lay_out(&probe, NULL);
+}
+
+/* Nothing is written to the caller's memory before every check has passed. */
+er_status er_frontend_init(void *memory, size_t memory_size, const er_frontend_config *config,
+                           er_frontend **frontend_out)
+{
+    er_frontend *frontend = memory;
+    er_status status;
+
+    if (memory == NULL || config == NULL || frontend_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    status = er_frontend_config_check(config);
+    if (status != ER_OK) {
+        return status;
+    }
+    if ((uintptr_t)memory % ALIGNMENT != 0 || memory_size < er_frontend_size(config)) {
+        return ER_ERROR_MEMORY;
+    }
+    memset(frontend, 0, sizeof *frontend);
+    frontend->config = *config;
+    frontend->lookahead = er_frontend_lookahead_frames(config);
+    frontend->frame_size = config->cepstrum_count * (1 + config->delta_order);
+    lay_out(frontend, memory);
+    fill_window(frontend);
+    fill_filters(frontend);
+    fill_transform(frontend);
+    memset(frontend->frame, 0, config->fft_size * sizeof(float));
+    er_frontend_reset(frontend);
+    *frontend_out = frontend;
+    return ER_OK;
+}
+
+/* malloc aligns to less than a cache line: take one line more and remember what to free. */
+er_status er_frontend_create(const er_frontend_config *config, er_frontend **frontend_out)
+{
+    size_t size;
+    char *allocation;
+    char *memory;
+    er_status status;
+
+    if (config == NULL || frontend_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    status = er_frontend_config_check(config);
+    if (status != ER_OK) {
+        return status;
+    }
+    size = er_frontend_size(config);
+    allocation = malloc(size + ALIGNMENT);
+    if (allocation == NULL) {
+        return ER_ERROR_MEMORY;
+    }
+    memory = allocation + (ALIGNMENT - (uintptr_t)allocation % ALIGNMENT);
+    status = er_frontend_init(memory, size, config, frontend_out);
+    if (status != ER_OK) {
+        free(allocation);
+        return status;
+    }
+    (*frontend_out)->allocation = allocation;
+    return ER_OK;
+}
+
+/* An object of er_frontend_init owns nothing: destroying it does nothing. */
+void er_frontend_destroy(er_frontend *frontend)
+{
+    if (frontend != NULL) {
+        free(frontend->allocation);
+    }
+}
+
+/* The buffers need no clearing: the counters say what of them is valid. */
+void er_frontend_reset(er_frontend *frontend)
+{
+    if (frontend == NULL) {
+        return;
+    }
+    frontend->signal_count = 0;
+    frontend->previous = 0.0f;
+    frontend->cepstrum_count = 0;
+    frontend->frame_count = 0;
+    frontend->vector_frames = 0;
+    frontend->mode = MODE_IDLE;
+    frontend->flushing = 0;
+    frontend->flush_quiet = 0;
+    frontend->flush_left = 0;
+    memcpy(frontend->mean, frontend->config.mean, frontend->config.cepstrum_count * sizeof(float));
+}
+
+/* ------------------------------------------------------------------------------ run-time steps */
+
+/* Window, power spectrum, filters, logarithm, cosine transform of the frame in signal[]. Each sum
+ * runs in index order in one float. */
+static void compute_cepstrum(er_frontend *frontend, float *restrict cepstrum)
+{
+    const uint32_t cepstra = frontend->config.cepstrum_count;
+    const uint32_t filters = frontend->config.filter_count;
+    const uint32_t samples = frontend->config.window_samples;
+    const float *weight = frontend->weights;
+    uint32_t i;
+    uint32_t j;
+    uint32_t m;
+
+    for (i = 0; i < samples; i++) {
+        frontend->frame[i] = frontend->signal[i] * frontend->window[i];
+    }
+    er_fft_power(&frontend->fft, frontend->frame, frontend->power);
+
+    for (m = 0; m < cepstra; m++) {
+        cepstrum[m] = 0.0f;
+    }
+    for (j = 0; j < filters; j++) {
+        const float *power = frontend->power + frontend->first_bin[j];
+        const float *row = frontend->transform + (size_t)j * cepstra;
+        const uint32_t bins = frontend->bin_count[j];
+        float energy = 0.0f;
+        float level;
+
+        for (i = 0; i < bins; i++) {
+            energy += weight[i] * power[i];
+        }
+        weight += bins;
+        level = er_logf(energy + frontend->config.log_floor);
+        for (m = 0; m < cepstra; m++) {
+            cepstrum[m] += row[m] * level;
+        }
+    }
+}
+
+/* Cepstrum number index; before the first one the first is repeated. */
+static const float *past_cepstrum(const er_frontend *frontend, uint64_t index, uint32_t back)
+{
+    const uint64_t row = index < back ? 0 : index - back;
+
+    return frontend->history + row % HISTORY * frontend->config.cepstrum_count;
+}
+
+/* Features of the frame lookahead frames before the newest cepstrum: mean-free cepstra, then
+ *   delta[t]       = c[t + 2] - c[t - 2]
+ *   delta-delta[t] = (c[t + 3] - c[t - 1]) - (c[t + 1] - c[t - 3]).
+ * The running mean follows the frame itself, not its look-ahead, with a rate that falls from 1/51
+ * to 1/400; the deltas are taken from the cepstra as they are. */
+static void compute_frame(er_frontend *frontend, float *restrict out)
+{
+    const er_frontend_config *config = &frontend->config;
+    const uint32_t cepstra = config->cepstrum_count;
+    const uint64_t now = frontend->frame_count;
+    const float *static_now = past_cepstrum(frontend, now, 0);
+    uint32_t m;
+
+    if (config->subtract_mean) {
+        const float rate = now < 349 ? 1.0f / (float)(51 + now) : 1.0f / 400.0f;
+
+        for (m = 0; m < cepstra; m++) {
+            frontend->mean[m] += (static_now[m] - frontend->mean[m]) * rate;
+            out[m] = static_now[m] - frontend->mean[m];
+        }
+    } else {
+        memcpy(out, static_now, cepstra * sizeof(float));
+    }
+    if (config->delta_order >= 1) {
+        const float *before = past_cepstrum(frontend, now, 2);
+        const float *after = past_cepstrum(frontend, now + 2, 0);
+
+        for (m = 0; m < cepstra; m++) {
+            out[cepstra + m] = after[m] - before[m];
+        }
+    }
+    if (config->delta_order >= 2) {
+        const float *before_3 = past_cepstrum(frontend, now, 3);
+        const float *before_1 = past_cepstrum(frontend, now, 1);
+        const float *after_1 = past_cepstrum(frontend, now + 1, 0);
+        const float *after_3 = past_cepstrum(frontend, now + 3, 0);
+
+        for (m = 0; m < cepstra; m++) {
+            out[2 * cepstra + m] = (after_3[m] - before_1[m]) - (after_1[m] - before_3[m]);
+        }
+    }
+}
+
+/* Would one more cepstrum complete a feature vector? The callers ask before they take input, so
+ * that they never hold a vector for which the output has no room. */
+static int next_completes_vector(const er_frontend *frontend)
+{
+    return frontend->cepstrum_count >= frontend->lookahead &&
+           frontend->vector_frames + 1 == frontend->config.stack;
+}
+
+/* Must the caller of push or flush stop before the next cepstrum? */
+static int sink_is_full_for_next(const er_frontend *frontend, const er_feature_sink *sink)
+{
+    return sink->count == sink->capacity && next_completes_vector(frontend);
+}
+
+/* The row of the history that the next cepstrum goes to. */
+static float *next_row(er_frontend *frontend)
+{
+    return frontend->history +
+           frontend->cepstrum_count % HISTORY * frontend->config.cepstrum_count;
+}
+
+/* The next row of the history has been written: account for it and let out what it completes. */
+static void accept_cepstrum(er_frontend *frontend, er_feature_sink *sink)
+{
+    const size_t cepstra = frontend->config.cepstrum_count;
+    const float *cepstrum = next_row(frontend);
+
+    if (frontend->cepstrum_count == 0 || cepstrum[0] < frontend->quiet[0]) {
+        memcpy(frontend->quiet, cepstrum, cepstra * sizeof(float));
+    }
+    frontend->cepstrum_count++;
+    if (frontend->cepstrum_count <= frontend->lookahead) {
+        return;
+    }
+    compute_frame(frontend,
+                  frontend->vector + (size_t)frontend->vector_frames * frontend->frame_size);
+    frontend->frame_count++;
+    frontend->vector_frames++;
+    if (frontend->vector_frames == frontend->config.stack) {
+        const size_t size = (size_t)frontend->frame_size * frontend->config.stack;
+
+        memcpy(sink->features + sink->count * size, frontend->vector, size * sizeof(float));
+        sink->count++;
+        frontend->vector_frames = 0;
+    }
+}
+
+/* One sample of pre-emphasis at int16 scale. Not-a-number counts as 0, the rest is clamped to full
+ * scale, so that one bad sample cannot poison the state. */
+static float preemphasize(er_frontend *frontend, float sample)
+{
+    float y;
+
+    if (sample != sample) {
+        sample = 0.0f;
+    } else if (sample > 1.0f) {
+        sample = 1.0f;
+    } else if (sample < -1.0f) {
+        sample = -1.0f;
+    }
+    sample *= 32768.0f;
+    y = sample - frontend->config.preemphasis * frontend->previous;
+    frontend->previous = sample;
+    return y;
+}
+
+/* signal[] holds a whole window: make its cepstrum and keep what the next frame shares with it. */
+static void complete_window(er_frontend *frontend, er_feature_sink *sink)
+{
+    const uint32_t hop = frontend->config.hop_samples;
+    const uint32_t keep = frontend->config.window_samples - hop;
+
+    compute_cepstrum(frontend, next_row(frontend));
+    memmove(frontend->signal, frontend->signal + hop, keep * sizeof(float));
+    frontend->signal_count = keep;
+    accept_cepstrum(frontend, sink);
+}
+
+/* What push and push_cepstra refuse alike. Without input any order of calls is harmless. */
+static int call_is_allowed(const er_frontend *frontend, const float *input, size_t count,
+                           er_frontend_mode mode, const er_feature_sink *sink)
+{
+    if (frontend == NULL || sink->features == NULL || sink->capacity == 0) {
+        return 0;
+    }
+    if (count == 0) {
+        return 1;
+    }
+    return input != NULL && !frontend->flushing &&
+           (frontend->mode == MODE_IDLE || frontend->mode == mode);
+}
+
+/* ------------------------------------------------------------------------------------ streaming */
+
+/* Fill the window sample by sample. When the sample that would complete it has no room for the
+ * vector it gives, that sample is left with the caller. Also refused: samples after a flush. */
+er_status er_frontend_push(er_frontend *frontend, const float *samples, size_t count,
+                           float *features_out, size_t capacity, size_t *frames_out,
+                           size_t *consumed_out)
+{
+    er_feature_sink sink = {features_out, capacity, 0};
+    size_t consumed = 0;
+
+    if (!call_is_allowed(frontend, samples, count, MODE_SAMPLES, &sink) || frames_out == NULL ||
+        consumed_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (count > 0) {
+        frontend->mode = MODE_SAMPLES;
+    }
+    while (consumed < count) {
+        const uint32_t missing = frontend->config.window_samples - frontend->signal_count;
+
+        if (missing == 1 && sink_is_full_for_next(frontend, &sink)) {
+            break;
+        }
+        frontend->signal[frontend->signal_count] = preemphasize(frontend, samples[consumed]);
+        frontend->signal_count++;
+        consumed++;
+        if (missing == 1) {
+            complete_window(frontend, &sink);
+        }
+    }
+    *frames_out = sink.count;
+    *consumed_out = consumed;
+    return ER_OK;
+}
+
+/* A value that is not a number counts as 0 and the rest is clamped far outside what cepstra reach:
+ * an infinity would stay in the running mean for ever. */
+er_status er_frontend_push_cepstra(er_frontend *frontend, const float *cepstra, size_t count,
+                                   float *features_out, size_t capacity, size_t *frames_out,
+                                   size_t *consumed_out)
+{
+    er_feature_sink sink = {features_out, capacity, 0};
+    size_t consumed = 0;
+
+    if (!call_is_allowed(frontend, cepstra, count, MODE_CEPSTRA, &sink) || frames_out == NULL ||
+        consumed_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (count > 0) {
+        frontend->mode = MODE_CEPSTRA;
+    }
+    for (; consumed < count && !sink_is_full_for_next(frontend, &sink); consumed++) {
+        const size_t size = frontend->config.cepstrum_count;
+        float *row = next_row(frontend);
+        size_t m;
+
+        for (m = 0; m < size; m++) {
+            const float value = cepstra[consumed * size + m];
+
+            row[m] = value != value ? 0.0f : value > 1e6f ? 1e6f : value < -1e6f ? -1e6f : value;
+        }
+        accept_cepstrum(frontend, &sink);
+    }
+    *frames_out = sink.count;
+    *consumed_out = consumed;
+    return ER_OK;
+}
+
+/* Two stages, each of which can be interrupted by a full output: the started frame, then padding.
+ * The signal is continued with zeros before pre-emphasis, so the frame contains the edge
+ * 0 - preemphasis * last sample. A started frame always remains after a signal that is not empty,
+ * unless window and hop are equal. The number of padding frames is fixed when the last frame is
+ * in: quiet_frames, then up to a whole vector, then the look-ahead. Without any frame there is
+ * nothing to repeat and nothing comes out. */
+er_status er_frontend_flush(er_frontend *frontend, uint32_t quiet_frames, float *features_out,
+                            size_t capacity, size_t *frames_out)
+{
+    er_feature_sink sink = {features_out, capacity, 0};
+
+    if (frontend == NULL || features_out == NULL || capacity == 0 || frames_out == NULL ||
+        (frontend->flushing && quiet_frames != frontend->flush_quiet)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (frontend->flushing == 0) {
+        frontend->flushing = 1;
+        frontend->flush_quiet = quiet_frames;
+    }
+    if (frontend->flushing == 1) {
+        if (frontend->signal_count > 0) {
+            if (sink_is_full_for_next(frontend, &sink)) {
+                *frames_out = sink.count;
+                return ER_OK;
+            }
+            while (frontend->signal_count < frontend->config.window_samples) {
+                frontend->signal[frontend->signal_count] = preemphasize(frontend, 0.0f);
+                frontend->signal_count++;
+            }
+            complete_window(frontend, &sink);
+            frontend->signal_count = 0;
+        }
+        frontend->flushing = 2;
+        if (frontend->cepstrum_count > 0) {
+            const uint64_t frames = frontend->cepstrum_count + quiet_frames;
+            const uint32_t stack = frontend->config.stack;
+
+            frontend->flush_left =
+                quiet_frames + (stack - frames % stack) % stack + frontend->lookahead;
+        }
+    }
+    while (frontend->flush_left > 0 && !sink_is_full_for_next(frontend, &sink)) {
+        const float *pad = quiet_frames > 0
+                               ? frontend->quiet
+                               : past_cepstrum(frontend, frontend->cepstrum_count - 1, 0);
+
+        memcpy(next_row(frontend), pad, frontend->config.cepstrum_count * sizeof(float));
+        accept_cepstrum(frontend, &sink);
+        frontend->flush_left--;
+    }
+    *frames_out = sink.count;
+    return ER_OK;
+}
