@@ -14,8 +14,8 @@ SOURCES := $(shell find native/src native/include -name '*.[ch]') native/CMakeLi
 .PHONY: demo test test-train lint wheel clean
 
 $(RUN):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "edge_runtime needs Python 3.10 or newer; name one with: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "edge_runtime needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "Python's venv module is missing: sudo apt install python3-venv" >&2; exit 2; }
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Applications that use the installed package; run from a checkout."""

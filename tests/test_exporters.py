@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""Checkpoint to model file: equality, refusal, and nothing written on failure."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
+
+from edge_runtime import Model  # noqa: E402
+from edge_runtime.format import ModelFile  # noqa: E402
+from exporters import from_checkpoint, verify  # noqa: E402
+from exporters.__main__ import main  # noqa: E402
+from exporters.report import entropy, summary  # noqa: E402
+from training.network import DigitNet, NetworkConfig  # noqa: E402
+from training.train import save_checkpoint  # noqa: E402
+
+CONFIG = """
+[network]
+units = [20, 24]
+"""
+
+
+def make_network(units=(20, 24), encoding="ternary"):
+    network = DigitNet(NetworkConfig(units=units, encoding=encoding), seed=3)
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(8, 50, 78, generator=generator) * 3 + 1
+    network.observe(features, torch.full((8,), 50))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    network.clip()
+    return network
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    network = make_network()
+    state = {"config": CONFIG, "seed": 3, "step": 0, "steps": 0, "network": network.state_dict(), "average": None}
+    save_checkpoint(path, state)
+    return path
+
+
+def test_export_writes_a_model_equal_to_the_network(checkpoint, tmp_path, capsys):
+    output = tmp_path / "model.ernn"
+    assert main([str(checkpoint), "-o", str(output)]) == 0
+    text = capsys.readouterr().out
+    assert f"{output.stat().st_size} bytes" in text and "verified" in text and "ternary" in text
+    network, _ = from_checkpoint.load_source(checkpoint)
+    x = np.random.default_rng(1).standard_normal((300, 78)).astype(np.float32) * 5
+    with torch.no_grad():
+        want = network(torch.from_numpy(x)[None], network.quantize())[0][:, 0].numpy()
+    found = Model.load(output).stream().run(x) * 2048
+    np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("encoding", ["ternary", "binary", "pow2"])
+def test_every_encoding_verifies(encoding):
+    network = make_network((20, 24), encoding)
+    packed = from_checkpoint.model_file(network, from_checkpoint.read_decoder(None), {})
+    assert packed.layers[0].matrices[0].encoding == encoding
+    assert verify.verify(network, packed.to_bytes(), packed) >= 500
+
+
+def test_one_changed_weight_is_a_mismatch():
+    network = make_network()
+    packed = from_checkpoint.model_file(network, from_checkpoint.read_decoder(None), {})
+    dense = packed.layers[-1]
+    weights = dense.matrices[0].weights.copy()
+    weights[0, 3, 7] = 1 if weights[0, 3, 7] != 1 else 2
+    matrix = dataclasses.replace(dense.matrices[0], weights=weights)
+    layers = (*packed.layers[:-1], dataclasses.replace(dense, matrices=(matrix,)))
+    changed = dataclasses.replace(packed, layers=layers)
+    with pytest.raises(verify.MismatchError, match="output 3"):
+        verify.verify(network, changed.to_bytes(), changed)
+
+
+def test_mismatch_writes_nothing(checkpoint, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "model.ernn"
+    output.write_bytes(b"what was there before")
+    pack = from_checkpoint.model_file
+
+    def pack_wrongly(*arguments):
+        packed = pack(*arguments)
+        return dataclasses.replace(packed, input_offset=packed.input_offset + np.float32(1))
+
+    monkeypatch.setattr(from_checkpoint, "model_file", pack_wrongly)
+    assert main([str(checkpoint), "-o", str(output)]) == 1
+    assert "nothing written" in capsys.readouterr().err
+    assert output.read_bytes() == b"what was there before"
+    assert list(tmp_path.glob("*ernn*")) == [output]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"not a checkpoint", b"PK\x03\x04 neither", None], ids=["empty", "text", "zip", "missing"]
+)
+def test_what_is_no_checkpoint_is_refused_by_name(data, tmp_path, capsys):
+    source, output = tmp_path / "source.pt", tmp_path / "model.ernn"
+    if data is not None:
+        source.write_bytes(data)
+    assert main([str(source), "-o", str(output)]) == 2
+    assert str(source) in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_pickled_code_is_not_run(tmp_path, capsys):
+    import pickle
+
+    marker = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    source = tmp_path / "evil.pt"
+    torch.save({"config": CONFIG, "x": Evil()}, source, pickle_module=pickle)
+    assert main([str(source), "-o", str(tmp_path / "model.ernn")]) == 2
+    assert not marker.exists()
+
+
+def test_decoder_settings_are_stored(checkpoint, tmp_path):
+    settings, output = tmp_path / "decoder.toml", tmp_path / "model.ernn"
+    bias = [-1024] + [0] * 11 + [-2048]
+    settings.write_text(
+        f"[decoder]\nthreshold = 0.5\ndelay_ms = 80\nbias = {bias}\nlength_ms = {list(range(0, 130, 10))}\n"
+    )
+    assert main([str(checkpoint), "-o", str(output), "--decoder", str(settings), "-q"]) == 0
+    decoder = ModelFile.load(output).decoder
+    assert decoder.threshold == 0.5 and decoder.delay_ms == 80
+    assert decoder.bias.tolist() == bias and decoder.length_ms.tolist() == list(range(0, 130, 10))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[decoder]\nthreshold = 0.5\n", "[decoder\n", "[decoder]\nthreshold=0.5\ndelay_ms=0\nbias=[1]\nlength_ms=[2]\n"]
+)
+def test_bad_decoder_settings_are_refused_by_name(text, checkpoint, tmp_path, capsys):
+    settings, output = tmp_path / "decoder.toml", tmp_path / "model.ernn"
+    settings.write_text(text)
+    assert main([str(checkpoint), "-o", str(output), "--decoder", str(settings)]) == 2
+    assert str(settings) in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_unwritable_output_is_refused_by_name(checkpoint, tmp_path, capsys):
+    output = tmp_path / "missing" / "model.ernn"
+    assert main([str(checkpoint), "-o", str(output)]) == 2
+    assert str(output) in capsys.readouterr().err
+
+
+def test_entropy_and_summary():
+    assert entropy(np.zeros(9)) == 0
+    assert entropy(np.array([-1, 0, 1])) == pytest.approx(np.log2(3))
+    packed = from_checkpoint.model_file(make_network(), from_checkpoint.read_decoder(None), {})
+    text = summary(packed, len(packed.to_bytes()))
+    assert "60 x 78" in text and "pow2" in text

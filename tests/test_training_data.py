@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: MIT
+"""Corpus reader, augmentation, examples, batches. Runs without torch.
+
+Tests of the real data are skipped, and say so, unless EDGE_RUNTIME_DATA names its folder.
+"""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from apps.corpus import CorpusError, data_folder, read_folder
+from training import augment, cepstral, labels
+from training.features import CONFIG, FEATURE_SIZE, append_quiet, cepstra_of, network_features
+from training.strings import KINDS, NO_TARGET, StringsConfig
+
+needs_data = pytest.mark.skipif(
+    not os.environ.get("EDGE_RUNTIME_DATA"), reason="EDGE_RUNTIME_DATA is not set"
+)
+
+HEADER = "file,speaker,gender,label,take,start_frame,num_frames,split,source\n"
+
+
+def write_cepstra_set(folder, rows, header=HEADER):
+    frames = np.arange(10 * 13, dtype=np.float32).reshape(10, 13)
+    np.savez(folder / "features.npz", mfcc=frames)
+    (folder / "index.csv").write_text(header + "".join(rows), encoding="utf-8")
+    return frames
+
+
+# ------------------------------------------------------------------------------------- labels
+
+
+def test_labels_follow_the_spoken_word():
+    assert len(labels.LABELS) == 13
+    assert [labels.label_of(w) for w in ("zero", "oh", "o", "nine")] == [1, 2, 2, 11]
+    assert {labels.label_of(w) for w in ("blank", "unknown", "go", "a")} == {labels.UNKNOWN}
+    assert labels.digits_of("p i t one o yes".split()) == ["one", "oh"]
+
+
+def test_ctc_steps_count_repeats():
+    assert labels.ctc_steps([]) == 0
+    assert labels.ctc_steps([3, 3, 4, 4, 4]) == 8
+
+
+# ------------------------------------------------------------------------------------- reader
+
+
+def test_reader_cuts_cepstra(tmp_path):
+    rows = [
+        "features.npz,ann,f,one two,t1,0,4,train,s1\n",
+        "features.npz,bob,m,o,t2,4,6,dev,s2\n",
+    ]
+    frames = write_cepstra_set(tmp_path, rows)
+    first, second = read_folder(tmp_path)
+    assert first.words == ("one", "two") and first.speaker == "ann" and first.row == 2
+    assert np.array_equal(first.cepstra, frames[:4])
+    assert np.array_equal(second.cepstra, frames[4:])
+    assert second.duration_s == 0.06
+    assert [u.split for u in read_folder(tmp_path, ("dev",))] == ["dev"]
+    with pytest.raises(CorpusError, match="no audio"):
+        _ = first.samples
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("features.npz,a,f,one,t,5,6,train,s\n", "has 10 frames, the row wants 6 from 5"),
+        ("features.npz,a,f,one,t,-1,2,train,s\n", "wants 2 from -1"),
+        ("features.npz,a,f,one,t,0,0,train,s\n", "wants 0 from 0"),
+        ("features.npz,a,f,one,t,x,2,train,s\n", "malformed row"),
+        ("features.npz,a,f,one,t\n", "malformed row"),
+        ("nothing.npz,a,f,one,t,0,2,train,s\n", "nothing.npz"),
+    ],
+)
+def test_reader_errors_name_file_and_line(tmp_path, row, what):
+    write_cepstra_set(tmp_path, ["features.npz,a,f,one,t,0,2,train,s\n", row])
+    with pytest.raises(CorpusError, match=what) as error:
+        read_folder(tmp_path)
+    assert f"{tmp_path / 'index.csv'}, line 3" in str(error.value)
+
+
+def test_reader_names_missing_columns(tmp_path):
+    write_cepstra_set(tmp_path, [], header=HEADER.replace("speaker,", ""))
+    with pytest.raises(CorpusError, match="no column speaker"):
+        read_folder(tmp_path)
+    with pytest.raises(CorpusError, match=r"index\.csv"):
+        read_folder(tmp_path / "absent")
+
+
+def test_reader_names_the_variable(monkeypatch, tmp_path):
+    monkeypatch.delenv("EDGE_RUNTIME_DATA", raising=False)
+    with pytest.raises(CorpusError, match="EDGE_RUNTIME_DATA"):
+        data_folder()
+    monkeypatch.setenv("EDGE_RUNTIME_DATA", str(tmp_path / "absent"))
+    with pytest.raises(CorpusError, match="no such folder"):
+        data_folder()
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000])
+def test_reader_gives_audio_at_16_khz(tmp_path, rate):
+    soundfile = pytest.importorskip("soundfile")
+    time_s = np.arange(rate) / rate
+    tone = (8000 * np.sin(2 * np.pi * 500 * time_s)).astype(np.int16)
+    soundfile.write(tmp_path / "a.flac", tone, rate, subtype="PCM_16")
+    (tmp_path / "index.csv").write_text(
+        "file,speaker,label,take,start_sample,num_samples,split,source,rms_dbfs\n"
+        f"a.flac,ann,one,1,100,{rate // 2},train,s,-15.5\n",
+        encoding="utf-8",
+    )
+    (utterance,) = read_folder(tmp_path)
+    assert utterance.rms_dbfs == -15.5 and utterance.clipped_samples == 0
+    samples = utterance.samples
+    assert samples.dtype == np.float32 and len(samples) == -(-(rate // 2) * 16000 // rate)
+    assert np.isclose(augment.rms(samples), 8000 / 32768 / np.sqrt(2), rtol=0.01)
+    if rate == 16000:
+        assert np.array_equal(samples * 32768, tone[100 : 100 + rate // 2])
+
+
+# ------------------------------------------------------------------------------- augmentation
+
+
+def test_pseudo_inverse_loses_nothing():
+    to_cepstra, to_log_mel = cepstral.cepstrum_matrices()
+    assert np.allclose(to_log_mel @ to_cepstra, np.eye(13), atol=1e-5)
+
+
+def test_cepstrum_matrix_is_that_of_the_front_end():
+    # A factor of 4 on a signal adds ln 16 to every filter: the front end must agree with the
+    # matrix on what that does to the cepstra, the halved first filter included.
+    noise = augment.colored_noise(3, 16000, 0) * np.float32(0.05)
+    change = cepstra_of(noise * np.float32(4)) - cepstra_of(noise)
+    expected = np.log(16) * cepstral.cepstrum_matrices()[0].sum(axis=0)
+    assert np.allclose(change, expected, atol=1e-3)
+
+
+def test_warp_by_one_changes_nothing():
+    assert np.allclose(cepstral.warp_matrix(1.0), np.eye(40), atol=1e-6)
+    peak = np.zeros((1, 40), np.float32)
+    peak[0, 15] = 1
+    assert np.argmax(peak @ cepstral.warp_matrix(1.1)) > 15
+    assert np.argmax(peak @ cepstral.warp_matrix(1 / 1.1)) < 15
+
+
+def test_stretch_keeps_the_ends():
+    frames = np.arange(20, dtype=np.float32)[:, None]
+    assert len(cepstral.stretch(frames, 2.0)) == 10
+    assert len(cepstral.stretch(frames, 0.5)) == 40
+    assert np.allclose(cepstral.stretch(frames, 0.5)[[0, -1], 0], [0, 19])
+    assert np.array_equal(cepstral.stretch(frames[:1], 1.0), frames[:1])
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.25])
+def test_reshape_moves_a_tone(speed):
+    time_s = np.arange(16000) / 16000
+    tone = np.sin(2 * np.pi * 1000 * time_s).astype(np.float32)
+    result, reached = augment.reshape(np.random.default_rng(0), tone, speed)
+    assert abs(reached / speed - 1) < 0.05 and len(result) == round(16000 / reached)
+    spectrum = np.abs(np.fft.rfft(result * np.hanning(len(result))))
+    peak_hz = np.argmax(spectrum) * 16000 / len(result)
+    assert abs(peak_hz - 1000 * reached) < 2 and abs(augment.rms(result) - 0.7071) < 0.01
+
+
+def test_low_pass_empties_the_upper_band():
+    noise = augment.colored_noise(4, 16000, 0)
+    response = augment.random_low_pass(np.random.default_rng(0))
+    spectrum = np.abs(np.fft.rfft(augment.filter_response(noise, response)))
+    assert spectrum[4600:7900].mean() < 0.01 * spectrum[500:3000].mean()
+
+
+def test_find_word_finds_a_burst():
+    rng = np.random.default_rng(0)
+    clip = 0.001 * rng.standard_normal(16000)
+    clip[5000:9000] += 0.1 * rng.standard_normal(4000)
+    begin, end, contrast = augment.find_word(clip.astype(np.float32))
+    assert 4000 <= begin <= 5000 and 9000 <= end <= 10200 and contrast > 30
+    assert augment.find_word(np.zeros(100, np.float32))[:2] == (0, 100)
+    begin, end, contrast = augment.find_word(np.zeros(16000, np.float32))
+    assert contrast == 0
+
+
+# ----------------------------------------------------------------------------------- features
+
+
+def test_features_have_the_size_of_the_network_input():
+    cepstra = cepstra_of(augment.colored_noise(5, 16000, 0) * np.float32(0.1))
+    assert cepstra.dtype == np.float32 and cepstra.shape[1] == 13
+    features = network_features(cepstra)
+    assert features.shape == (-(-len(cepstra) // CONFIG.stack), FEATURE_SIZE)
+
+
+def test_append_quiet_equals_the_flush_of_the_runtime():
+    cepstra = np.random.default_rng(0).normal(size=(57, 13)).astype(np.float32)
+    quiet = append_quiet(cepstra, 30)
+    assert len(quiet) == 87
+    ours, runtime = network_features(quiet), network_features(cepstra, 30)
+    assert np.array_equal(ours[: len(runtime)], runtime[: len(ours)])
+    assert abs(len(ours) - len(runtime)) <= 1
+
+
+# ------------------------------------------------------------------------------ real data sets
+
+
+def rng_of(index):
+    return np.random.default_rng([11, index])
+
+
+@pytest.fixture(scope="module")
+def examples():
+    from training.strings import make_example
+
+    pytest.importorskip("soundfile")
+    return [make_example(rng_of(index)) for index in range(300)]
+
+
+@needs_data
+def test_examples_are_valid_ctc_targets(examples):
+    assert {example.kind for example in examples} == set(KINDS)
+    for example in examples:
+        cepstra, targets = example.cepstra, example.frame_targets
+        assert cepstra.dtype == np.float32 and cepstra.shape == (len(targets), 13)
+        assert np.isfinite(cepstra).all()
+        assert len(network_features(cepstra)) > labels.ctc_steps(example.labels)
+        assert all(1 <= label <= labels.UNKNOWN for label in example.labels)
+        assert targets.min() >= NO_TARGET and targets.max() <= labels.UNKNOWN
+        assert targets[-1] in (NO_TARGET, labels.BLANK)
+        if example.kind in ("sentence", "noise"):
+            assert example.labels == []
+        else:
+            assert example.labels
+        if example.kind in ("digits", "unknown"):
+            # Words in order; neighbors that are alike, or overlap, may have run together.
+            runs = targets[np.flatnonzero(np.diff(targets, prepend=0))]
+            runs = [run for run in runs if run != labels.BLANK]
+            assert set(runs) <= set(example.labels)
+        if example.kind in ("sentence", "an4"):
+            assert (targets == NO_TARGET).all()
+
+
+@needs_data
+def test_examples_are_reproducible(examples):
+    from training.strings import make_example
+
+    for index in (0, 17, 101):
+        again = make_example(rng_of(index))
+        assert np.array_equal(again.cepstra, examples[index].cepstra)
+        assert np.array_equal(again.frame_targets, examples[index].frame_targets)
+        assert (again.labels, again.kind) == (examples[index].labels, examples[index].kind)
+
+
+@needs_data
+def test_levels_cover_the_configured_range(examples):
+    # C0 is half of the mean natural logarithm of energy: 40 dB are 9.2.
+    loudest = [np.percentile(e.cepstra[:, 0], 90) for e in examples if e.kind == "digits"]
+    assert np.percentile(loudest, 95) - np.percentile(loudest, 5) > 8
+    assert -10 < min(loudest) and max(loudest) < 22
+
+
+@needs_data
+def test_masking_is_off_unless_asked_for(examples):
+    from training.strings import make_example
+
+    masked = make_example(rng_of(0), StringsConfig(mask=2))
+    assert masked.cepstra.shape == examples[0].cepstra.shape
+    changed = np.any(masked.cepstra != examples[0].cepstra, axis=1)
+    assert 0 < changed.sum() <= 2 * StringsConfig().mask_frames
+
+
+@needs_data
+def test_training_reads_training_rows_only(monkeypatch):
+    from training import bank, corpus
+
+    pytest.importorskip("soundfile")
+    read = []
+
+    def spy(name, splits=None):
+        assert splits == ("train",)
+        rows = original(name, splits)
+        assert all(u.split == "train" for u in rows)
+        read.append(name)
+        return rows
+
+    original = corpus.read_set
+    monkeypatch.setattr(corpus, "read_set", spy)
+    corpus.training_set.cache_clear()
+    used = bank.load_bank.__wrapped__()
+    corpus.training_set.cache_clear()
+    assert used.cepstra
+    assert set(read) == {source.corpus for source in corpus.SOURCES}
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["nondigit_speech", "esc10_noise", "sc_words", "fsdd"])
+def test_dev_shares_nothing_with_training(name):
+    from training import corpus
+
+    pytest.importorskip("soundfile")
+    train = {u.key for u in corpus.training_set(name)}
+    dev = {u.key for u in corpus.dev_set(name)}
+    assert train and dev and not train & dev
+    assert all(u.split != "test" for u in corpus.dev_set(name))
+    if name == "esc10_noise":
+        assert not {u.speaker for u in corpus.training_set(name)} & {u.speaker for u in corpus.dev_set(name)}
+
+
+@needs_data
+def test_batches_resume_at_any_step():
+    from training.batches import BatchesConfig, batches
+
+    pytest.importorskip("soundfile")
+    config = BatchesConfig(batch_size=3, chunk_steps=4)
+    inline = batches(config, seed=5, workers=0)
+    straight = [next(inline) for _ in range(6)]
+    ahead = batches(config, seed=5, start_step=2, workers=1)
+    try:
+        for expected in straight[2:]:
+            got = next(ahead)
+            assert got.step == expected.step
+            for name in ("features", "lengths", "targets", "target_lengths", "frame_targets"):
+                assert np.array_equal(getattr(got, name), getattr(expected, name)), name
+    finally:
+        ahead.close()
+    other = next(batches(config, seed=6, workers=0))
+    assert not np.array_equal(other.lengths, straight[0].lengths)
+
+
+@needs_data
+def test_batches_are_padded_as_documented():
+    from training.batches import BatchesConfig, make_chunk
+
+    pytest.importorskip("soundfile")
+    for batch in make_chunk(BatchesConfig(batch_size=6, chunk_steps=3), seed=1, chunk=0):
+        count, longest, size = batch.features.shape
+        assert size == FEATURE_SIZE and longest == batch.lengths.max() and count == 6
+        for i, length in enumerate(batch.lengths):
+            assert not batch.features[i, length:].any()
+            assert (batch.frame_targets[i, length:] == NO_TARGET).all()
+            target = batch.targets[i]
+            assert (target[: batch.target_lengths[i]] > 0).all()
+            assert not target[batch.target_lengths[i] :].any()
+
+
+@needs_data
+def test_dev_strings_are_the_same_in_every_condition():
+    from training import devset
+
+    pytest.importorskip("soundfile")
+    clean, noisy = devset.strings("clean", 4), devset.strings("10db", 4)
+    assert [item.digits for item in clean] == [item.digits for item in noisy]
+    assert all(3 <= len(item.digits) <= 7 for item in clean)
+    assert clean[0].features().shape[1] == FEATURE_SIZE
+    assert not np.array_equal(clean[0].cepstra, noisy[0].cepstra)
+
+
+@needs_data
+def test_data_half_does_not_import_torch():
+    import subprocess
+
+    code = (
+        "import sys; from training.batches import BatchesConfig, make_chunk; import training.devset;"
+        "make_chunk(BatchesConfig(2, 1), 0, 0); sys.exit('torch' in sys.modules)"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

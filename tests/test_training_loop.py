@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""The pieces of the training loop: configuration, losses, carried states, scores."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training import train  # noqa: E402
+from training.evaluate_dev import edits, greedy  # noqa: E402
+from training.labels import BLANK, LABELS, UNKNOWN  # noqa: E402
+from training.strings import KINDS  # noqa: E402
+
+CONFIG = Path(train.__file__).parent / "configs" / "digits_ternary.toml"
+
+
+def make_batch(kinds, targets, lengths):
+    width = max(1, *(len(t) for t in targets))
+    return {
+        "kinds": torch.tensor([KINDS.index(kind) for kind in kinds]),
+        "targets": torch.tensor([t + [0] * (width - len(t)) for t in targets]),
+        "target_lengths": torch.tensor([len(t) for t in targets]),
+        "lengths": torch.tensor(lengths),
+    }
+
+
+def likelihood(p, accepted):
+    """Sum of the probabilities of all paths that are accepted; p float [shape=(steps, outputs)]."""
+    total = 0.0
+    for path in itertools.product(range(p.shape[1]), repeat=len(p)):
+        if accepted(path):
+            total += math.prod(p[t, k] for t, k in enumerate(path))
+    return total
+
+
+def collapsed(path):
+    return [k for k, _ in itertools.groupby(path) if k != BLANK]
+
+
+def test_string_loss_equals_sum_over_paths():
+    steps, outputs = 4, len(LABELS)
+    logits = torch.randn(steps, 3, outputs, generator=torch.Generator().manual_seed(0))
+    batch = make_batch(["digits", "sentence", "noise"], [[3, 3], [], []], [4, 3, 2])
+    p = torch.softmax(logits, -1).double().numpy()
+    expected = -math.log(likelihood(p[:4, 0], lambda path: collapsed(path) == [3, 3]))
+    expected -= math.log(likelihood(p[:3, 1], lambda path: set(path) <= {BLANK, UNKNOWN}))
+    expected -= math.log(likelihood(p[:2, 2], lambda path: not any(path)))
+    assert train.string_loss(logits, batch).item() == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_framewise_loss_ignores_unknown_targets():
+    logits = torch.zeros(3, 2, len(LABELS))
+    logits[0, 0, 5] = 9.0
+    targets = torch.tensor([[5, -1, -1], [-1, -1, -1]])
+    loss = train.framewise_loss(logits, {"frame_targets": targets})
+    assert loss.item() == pytest.approx(math.log(1 + 12 * math.exp(-9)), rel=1e-3)
+
+
+def test_framewise_loss_without_any_target_is_zero():
+    logits = torch.zeros(3, 2, len(LABELS), requires_grad=True)
+    loss = train.framewise_loss(logits, {"frame_targets": torch.full((2, 3), -1)})
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not logits.grad.any()
+
+
+def test_config_of_the_shipped_model_loads():
+    network, data, workers, schedule, _ = train.load_config(CONFIG.read_text())
+    assert network.units == (200, 200)
+    assert data.batch_size > 0 and workers >= 0 and schedule.steps > schedule.framewise_steps
+
+
+@pytest.mark.parametrize("text", ["[network]\nunit = [3]\n", "[networks]\n"])
+def test_config_refuses_unknown_names(text):
+    with pytest.raises(ValueError, match="unknown"):
+        train.load_config(text)
+
+
+def test_rate_warms_up_and_falls():
+    schedule = train.ScheduleConfig(steps=1000, warm_up_steps=50, learning_rate=2e-3, final_fraction=0.01)
+    assert schedule.rate(0) == pytest.approx(2e-3 / 50)
+    assert schedule.rate(49) == schedule.rate(50) == pytest.approx(2e-3)
+    assert schedule.rate(1000) == pytest.approx(2e-5)
+
+
+def test_last_states_and_draw_start():
+    states = [torch.arange(24.0).view(4, 3, 2)]
+    (last,) = train.last_states(states, torch.tensor([1, 4, 2]))
+    assert torch.equal(last, torch.stack([states[0][0, 0], states[0][3, 1], states[0][1, 2]]))
+    generator = torch.Generator().manual_seed(0)
+    assert train.draw_start(None, 5, 0.5, generator) is None
+    assert train.draw_start([last], 5, 0.0, generator) is None
+    (start,) = train.draw_start([last + 1], 2000, 0.5, generator)
+    zero = (start == 0).all(1)
+    assert 0.45 < zero.float().mean() < 0.55
+    assert {tuple(row) for row in start[~zero].tolist()} == {tuple(row) for row in (last + 1).tolist()}
+
+
+def test_checkpoint_is_written_whole_and_holds_no_code(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    train.save_checkpoint(path, {"step": 3, "network": {"a": torch.ones(2)}})
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert torch.load(path, weights_only=True)["step"] == 3
+
+
+def test_greedy_collapses_runs_and_drops_unknown():
+    outputs = np.array([BLANK, 4, 4, BLANK, 4, UNKNOWN, UNKNOWN, 1, BLANK])
+    assert greedy(outputs) == [LABELS[4], LABELS[4], LABELS[1]]
+
+
+@pytest.mark.parametrize(
+    "spoken, heard, expected",
+    [("", "", (0, 0, 0)), ("abc", "abc", (0, 0, 0)), ("abc", "axc", (1, 0, 0)), ("abc", "ac", (0, 1, 0)),
+     ("", "ab", (0, 0, 2)), ("ab", "", (0, 2, 0)), ("abcd", "bcde", (0, 1, 1))],
+)  # fmt: skip
+def test_edits(spoken, heard, expected):
+    assert edits(list(spoken), list(heard)) == expected

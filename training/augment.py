@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Augmentation of waveforms: speed, frequency response, room, noise, level.
+
+One forward and one inverse transform per string do speed, response and room together; that is
+what keeps an example at a few milliseconds.
+"""
+
+import functools
+
+import numpy as np
+
+from training.cepstral import random_curve_db
+
+SAMPLE_RATE = 16000
+GRID = 257  # points of a frequency response, 0 .. 8000 Hz
+_GRID_HZ = np.linspace(0, SAMPLE_RATE / 2, GRID)
+_GRID_OCTAVES = np.log2(np.maximum(_GRID_HZ, 80) / 1000).astype(np.float32)
+
+ROOM_COUNT = 64
+ROOM_SAMPLES = 6400
+
+
+@functools.cache
+def _smooth_lengths():
+    # Products of 2, 3 and 5: lengths whose transform is fast, under 5 % apart from 2000 on.
+    limit = 1 << 20
+    lengths = [
+        2**a * 3**b * 5**c
+        for a in range(1, 21)
+        for b in range(13)
+        for c in range(9)
+        if 2**a * 3**b * 5**c <= limit
+    ]
+    return np.array(sorted(lengths))
+
+
+def fast_length(count):
+    """Return the least fast and even transform length that is not below `count`."""
+    lengths = _smooth_lengths()
+    return int(lengths[np.searchsorted(lengths, count)])
+
+
+def nearest_fast_length(count):
+    """Return the fast and even transform length nearest to `count`."""
+    lengths = _smooth_lengths()
+    at = np.searchsorted(lengths, count)
+    pair = lengths[max(at - 1, 0) : at + 1]
+    return int(pair[np.argmin(np.abs(pair - count))])
+
+
+def rms(samples):
+    """Return the root mean square of a float32 array, never zero."""
+    return float(np.sqrt(np.dot(samples, samples) / max(len(samples), 1) + 1e-20))
+
+
+def expand(response, bins):
+    """Stretch a frequency response over the bins of a transform.
+
+    Parameters
+    ----------
+    response : numpy.ndarray
+        float32 [shape=(257,)].
+    bins : int
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [shape=(bins,)]; in steps, which are small where the response is smooth.
+    """
+    repeats = -(-bins // GRID)
+    position = np.arange(bins // repeats + 1) * repeats * (GRID - 1) // max(bins - 1, 1)
+    return np.repeat(response[np.minimum(position, GRID - 1)], repeats)[:bins]
+
+
+def random_response(rng, tilt_db, ripple_db):
+    """Draw the response of a microphone: float32 [shape=(257,)], factor per frequency."""
+    curve = np.clip(random_curve_db(rng, _GRID_OCTAVES, tilt_db, ripple_db), -30, 30)
+    return (10 ** (curve / 20)).astype(np.float32)
+
+
+def random_low_pass(rng):
+    """Draw the response of a telephone-like channel: float32 [shape=(257,)]."""
+    edge = rng.uniform(3300, 3900)
+    width = rng.uniform(100, 500)
+    depth = rng.uniform(50, 110)
+    attenuation = np.clip((_GRID_HZ - edge) / width, 0, 1) * depth
+    return (10 ** (-attenuation / 20)).astype(np.float32)
+
+
+@functools.cache
+def _rooms():
+    # Decaying noise with a short delay: the diffuse tail of a room. Unit energy each.
+    rng = np.random.default_rng(20261121)
+    time_s = np.arange(ROOM_SAMPLES) / SAMPLE_RATE
+    rooms = []
+    for _ in range(ROOM_COUNT):
+        decay_s = rng.uniform(0.1, 0.6)
+        delay = int(rng.uniform(0.001, 0.02) * SAMPLE_RATE)
+        tail = rng.standard_normal(ROOM_SAMPLES) * 10 ** (-3 * time_s / decay_s)
+        tail[:delay] = 0
+        rooms.append((tail / np.sqrt(np.sum(tail**2))).astype(np.float32))
+    return rooms
+
+
+def reshape(rng, samples, speed, response=None, reverberation_db=None):
+    """Change speed and pitch together, the frequency response, and the room.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Draws the room.
+    samples : numpy.ndarray
+        float32 [shape=(samples,)].
+    speed : float
+        Above 1 is faster and higher.
+    response : numpy.ndarray, optional
+        float32 [shape=(257,)], factors on the frequencies of the result.
+    reverberation_db : float, optional
+        Energy of the room's tail relative to the direct sound; no room by default.
+
+    Returns
+    -------
+    samples : numpy.ndarray
+        float32 [shape=(round(samples / speed),)].
+    speed : float
+        The speed that was reached: transform lengths are rounded to fast ones.
+    """
+    tail = 0 if reverberation_db is None else ROOM_SAMPLES
+    before = fast_length(len(samples) + tail)
+    after = nearest_fast_length(before / speed)
+    spectrum = np.fft.rfft(samples, before)
+    if reverberation_db is not None:
+        room = np.fft.rfft(_rooms()[rng.integers(ROOM_COUNT)], before)
+        room *= np.float32(10 ** (reverberation_db / 20))
+        room += 1
+        spectrum *= room
+    spectrum = spectrum[: after // 2 + 1]
+    if response is not None:
+        spectrum = spectrum * expand(response, len(spectrum))
+    result = np.fft.irfft(spectrum, after)
+    result *= np.float32(after / before)
+    return result[: round(len(samples) * after / before)], before / after
+
+
+def filter_response(samples, response):
+    """Apply a frequency response to a signal; same length, float32."""
+    length = fast_length(len(samples) + 800)
+    spectrum = np.fft.rfft(samples, length)
+    spectrum *= expand(response, len(spectrum))
+    return np.fft.irfft(spectrum, length)[: len(samples)]
+
+
+def colored_noise(seed, count, slope):
+    """Make a bank of noise.
+
+    Parameters
+    ----------
+    seed, count : int
+    slope : float
+        Exponent of the power spectrum over frequency: 0 white, -1 pink.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [shape=(count,)], RMS 1.
+    """
+    rng = np.random.default_rng(seed)
+    spectrum = np.fft.rfft(rng.standard_normal(count, dtype=np.float32))
+    frequency = np.maximum(np.arange(len(spectrum)) * SAMPLE_RATE / count, 40)
+    noise = np.fft.irfft(spectrum * frequency ** (slope / 2), count).astype(np.float32)
+    return noise / np.float32(rms(noise))
+
+
+def find_word(samples):
+    """Find where a clip is loud: the word without the silence around it.
+
+    Frames of 10 ms count that are less than 32 dB below the loudest and at least 6 dB above the
+    quietest tenth; 30 ms before and 50 ms after them are kept.
+
+    Parameters
+    ----------
+    samples : numpy.ndarray
+        float32 [shape=(samples,)] at 16 kHz.
+
+    Returns
+    -------
+    begin, end : int
+        Samples; the whole clip if nothing stands out.
+    contrast_db : float
+        Loudest frame above the quietest tenth.
+    """
+    count = len(samples) // 160
+    if count < 8:
+        return 0, len(samples), 0.0
+    frames = samples[: count * 160].reshape(count, 160)
+    energy = np.einsum("ij,ij->i", frames, frames) / 160
+    # Speech frames are never alone; the mean over three keeps clicks from counting.
+    energy = np.convolve(energy, np.full(3, 1 / 3), "same")
+    level = 10 * np.log10(energy + 1e-12)
+    loudest, quietest = level.max(), np.percentile(level, 10)
+    contrast = float(loudest - quietest)
+    threshold = max(loudest - 32, min(quietest + 6, loudest - 10))
+    loud = np.flatnonzero(level > threshold)
+    # Of several loud stretches keep those with at least 5 % of the energy of the greatest.
+    breaks = np.flatnonzero(np.diff(loud) > 12)
+    starts = np.concatenate([[0], breaks + 1])
+    ends = np.concatenate([breaks, [len(loud) - 1]])
+    sums = np.array([energy[loud[a] : loud[b] + 1].sum() for a, b in zip(starts, ends, strict=True)])
+    kept = np.flatnonzero(sums >= 0.05 * sums.max())
+    first, last = loud[starts[kept[0]]], loud[ends[kept[-1]]]
+    begin = max(0, first * 160 - 480)
+    end = min(len(samples), (last + 1) * 160 + 800)
+    return int(begin), int(end), contrast

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""The clips that training examples are made of, loaded and measured once per process."""
+
+import functools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from training import augment
+from training.corpus import is_sentence, training_set
+from training.labels import UNKNOWN, label_of
+
+NOISE_BANK_SAMPLES = 60 * augment.SAMPLE_RATE
+LEAST_CONTRAST_DB = 8  # a clip whose loudest frame stands out less holds no audible word
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A clip and where its word is.
+
+    Attributes
+    ----------
+    pcm : numpy.ndarray
+        int16 or float32 [shape=(samples,)] at 16 kHz.
+    labels : tuple of int
+        Outputs; several for a phrase.
+    begin, end : int
+        The word without the silence around it, samples.
+    gain : float
+        Factor that brings the word to RMS 1 (scale of int16 included).
+    narrow : bool
+        The recording holds nothing above 4 kHz or a little more.
+    """
+
+    pcm: np.ndarray
+    labels: tuple
+    begin: int
+    end: int
+    gain: float
+    narrow: bool = False
+
+    def cut(self, begin, end):
+        """Return samples begin .. end as float32, the word at RMS 1."""
+        return self.pcm[begin:end] * np.float32(self.gain)
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """Clips of one speaker, or of several that are drawn from as one.
+
+    Attributes
+    ----------
+    clips : list of list of Clip
+        Per word.
+    weights : numpy.ndarray
+        [shape=(words,)] cumulative probability of drawing the word: square root of its count, so
+        that rare words are neither lost nor worn out.
+    """
+
+    clips: list
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, groups):
+        weights = np.sqrt([len(group) for group in groups])
+        return cls(list(groups), np.cumsum(weights) / np.sum(weights))
+
+    def draw(self, rng):
+        """Draw a clip."""
+        word = min(int(np.searchsorted(self.weights, rng.random())), len(self.clips) - 1)
+        group = self.clips[word]
+        return group[rng.integers(len(group))]
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Everything that examples are made of.
+
+    Attributes
+    ----------
+    voices : dict of str to list of Voice
+        Digits: set -> voices.
+    guests : list of list of Clip
+        Per digit word: clips of the sets that hold all words.
+    unknown : Voice
+        Words that are no digits.
+    sentences : list of Clip
+    noises : dict of str to list of numpy.ndarray
+        Kind -> recordings, int16 or float32 [shape=(samples,)].
+    cepstra : list of (numpy.ndarray, tuple of int)
+        AN4: float32 [shape=(frames, 13)] and labels.
+    """
+
+    voices: dict
+    guests: list
+    unknown: Voice
+    sentences: list
+    noises: dict
+    cepstra: list = field(repr=False)
+
+
+def clip_of(utterance, labels):
+    """Find the word in a clip.
+
+    Parameters
+    ----------
+    utterance : apps.corpus.Utterance
+    labels : tuple of int
+
+    Returns
+    -------
+    clip : Clip
+    contrast_db : float
+        How much the word stands out.
+    """
+    samples = utterance.samples
+    begin, end, contrast = augment.find_word(samples)
+    scale = 1 / 32768 if utterance.pcm.dtype == np.int16 else 1.0
+    gain = scale / augment.rms(samples[begin:end])
+    narrow = utterance.pcm.dtype != np.int16  # resampled, hence recorded at 8 or 11.025 kHz
+    return Clip(utterance.pcm, labels, begin, end, gain, narrow), contrast
+
+
+def _clips(name):
+    for utterance in training_set(name):
+        labels = tuple(label_of(word) for word in utterance.words)
+        clip, contrast = clip_of(utterance, labels)
+        # Only the crowd's clips have silence around the word by which to judge them.
+        if contrast >= LEAST_CONTRAST_DB or name not in ("sc_digits", "sc_words"):
+            yield utterance, clip
+
+
+def _grouped(pairs):
+    groups = {}
+    for key, clip in pairs:
+        groups.setdefault(key, []).append(clip)
+    return groups
+
+
+def _voices_by_speaker(pairs, least_words):
+    speakers = _grouped((u.speaker, c) for u, c in pairs)
+    voices = []
+    for clips in speakers.values():
+        words = _grouped((clip.labels, clip) for clip in clips)
+        if len(words) >= least_words:
+            voices.append(Voice.of(words.values()))
+    return voices
+
+
+def _pooled(pairs):
+    return Voice.of(_grouped((clip.labels, clip) for _, clip in pairs).values())
+
+
+@functools.cache
+def load_bank():
+    """Load all training clips below EDGE_RUNTIME_DATA; takes some seconds, once per process.
+
+    Returns
+    -------
+    Bank
+    """
+    digits = {
+        name: list(_clips(name)) for name in ("sc_digits", "fsdd", "audiomnist_subset", "prompt_digits")
+    }
+    # Most speakers of Speech Commands said only one or two words: the pool makes strings of
+    # several voices, beside the strings of those who said three words or more.
+    voices = {
+        "sc_pool": [_pooled(digits["sc_digits"])],
+        "sc_speaker": _voices_by_speaker(digits["sc_digits"], 3),
+        "fsdd": _voices_by_speaker(digits["fsdd"], 1),
+        "audiomnist_pool": [_pooled(digits["audiomnist_subset"])],
+        "audiomnist_speaker": _voices_by_speaker(digits["audiomnist_subset"], 3),
+        "prompt": _voices_by_speaker(digits["prompt_digits"], 1),
+    }
+    guests = _grouped(
+        (clip.labels, clip)
+        for name in ("fsdd", "audiomnist_subset", "prompt_digits")
+        for _, clip in digits[name]
+    )
+    speech = [(u, clip_of(u, (UNKNOWN,) * len(u.words))[0]) for u in training_set("nondigit_speech")]
+    unknown = list(_clips("sc_words")) + [(u, c) for u, c in speech if not is_sentence(u)]
+    noises = {
+        "white": [augment.colored_noise(1, NOISE_BANK_SAMPLES, 0)],
+        "pink": [augment.colored_noise(2, NOISE_BANK_SAMPLES, -1)],
+        "background": [u.pcm for u in training_set("sc_background_noise")],
+        "environment": [u.pcm for u in training_set("esc10_noise")],
+    }
+    return Bank(
+        voices=voices,
+        guests=list(guests.values()),
+        unknown=Voice.of(_grouped((u.words, c) for u, c in unknown).values()),
+        sentences=[c for u, c in speech if is_sentence(u)],
+        noises=noises,
+        cepstra=[(u.cepstra, tuple(label_of(word) for word in u.words)) for u in training_set("an4_mfcc")],
+    )

@@ -1,0 +1,229 @@
+"""Decoder settings, chosen on development data only: biases, threshold, word times.
+
+    python -m training.operating_point MODEL.ernn [-o settings.toml]
+
+takes a model whose decoder settings do not matter and prints the chosen ones as the TOML table that
+`python -m exporters --decoder` reads, with the scores they give on every development set.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from apps.evaluate.metrics import align
+from edge_runtime import Model
+from edge_runtime.format import ModelFile
+from training import devset
+from training.bank import clip_of
+from training.corpus import dev_set, training_set
+from training.features import utterance_features
+from training.labels import BLANK, LABELS, UNKNOWN, label_of
+
+# The grid. Biases in units of 2^-11 of log-probability, on blank and `unknown`.
+BLANK_BIASES = (0, -1024, -2048, -3072, -4096)
+UNKNOWN_BIASES = (4096, 2048, 0, -2048, -4096)
+THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+# What rejection must reach on development data; among the settings that do, the one with the least
+# mean word error rate wins.
+MOST_FALSE_PER_MINUTE = {"reject_sc_words": 8.0, "reject_nondigit_speech": 1.0, "reject_esc10_noise": 3.0}
+
+# The sets whose word error rates are averaged.
+DIGIT_SETS = ("fsdd", "sc_digits", "audiomnist", "an4_digits", "strings_clean", "strings_20db", "strings_10db")
+
+# `find_word` keeps this much around a word.
+_MARGIN_BEFORE_S, _MARGIN_AFTER_S = 0.03, 0.05
+
+
+def logits_of(model, features):
+    """Run the network over a whole signal.
+
+    Parameters
+    ----------
+    model : edge_runtime.Model
+    features : numpy.ndarray
+        float32 [shape=(steps, input_size)].
+
+    Returns
+    -------
+    numpy.ndarray
+        int16 [shape=(steps, output_size)].
+    """
+    return model.stream().run_quantized(model.quantize_input(features))
+
+
+def words_of(decoder, logits):
+    """Decode a whole signal; returns a list of `edge_runtime.Word`."""
+    decoder.reset()
+    return decoder.push(logits) + decoder.finish()
+
+
+class Scores:
+    """Scores of one setting on all development sets.
+
+    Parameters
+    ----------
+    sets : dict of str to list of training.devset.DevItem
+    heard : dict of str to list of list of edge_runtime.Word
+        Words heard in each item, whatever their confidence.
+    threshold : float
+        Words below it do not count.
+
+    Attributes
+    ----------
+    wer : dict of str to float
+        Word error rate per set with digits.
+    false_per_minute : dict of str to float
+        Digits heard per minute in sets without.
+    """
+
+    def __init__(self, sets, heard, threshold):
+        self.wer, self.false_per_minute = {}, {}
+        for name, items in sets.items():
+            results = [[w.label for w in words if w.confidence >= threshold] for words in heard[name]]
+            if name.startswith("reject_"):
+                minutes = sum(item.duration_s for item in items) / 60
+                self.false_per_minute[name] = sum(map(len, results)) / minutes
+            else:
+                errors = sum(
+                    a != b for item, words in zip(items, results, strict=True) for a, b in align(item.digits, words)
+                )
+                self.wer[name] = errors / sum(len(item.digits) for item in items)
+
+    @property
+    def mean_wer(self):
+        """Mean word error rate over `DIGIT_SETS`."""
+        return float(np.mean([self.wer[name] for name in DIGIT_SETS]))
+
+    @property
+    def excess(self):
+        """By what factor the worst rejection set misses its bound; at most 1 if all are met."""
+        return max(self.false_per_minute[name] / most for name, most in MOST_FALSE_PER_MINUTE.items())
+
+
+def choose(model):
+    """Search the grid.
+
+    Parameters
+    ----------
+    model : edge_runtime.Model
+        With decoder settings that change nothing, see `neutral`.
+
+    Returns
+    -------
+    blank_bias, unknown_bias : int
+    threshold : float
+    scores : Scores
+    """
+    sets = devset.all_sets()
+    logits = {name: [logits_of(model, item.features()) for item in items] for name, items in sets.items()}
+    decoder = model.decoder()
+    best = None
+    for blank_bias, unknown_bias in itertools.product(BLANK_BIASES, UNKNOWN_BIASES):
+        decoder.set_bias(BLANK, blank_bias)
+        decoder.set_bias(UNKNOWN, unknown_bias)
+        heard = {name: [words_of(decoder, item) for item in items] for name, items in logits.items()}
+        for threshold in THRESHOLDS:
+            scores = Scores(sets, heard, threshold)
+            # Bounds first; where none meets them, the least excess.
+            key = (max(scores.excess, 1.0), scores.mean_wer)
+            if best is None or key < best[0]:
+                best = (key, blank_bias, unknown_bias, threshold, scores)
+    return best[1:]
+
+
+def word_times(model):
+    """Measure on single development words how late the network speaks, and how long words are.
+
+    Returns
+    -------
+    delay_ms : int
+        Median of the end of the last step a label won less the end of the word.
+    length_ms : list of int
+        Per output: median length of its training clips' words; 0 for blank.
+    """
+    lengths = {label: [] for label in range(len(LABELS))}
+    for name in ("fsdd", "sc_digits", "audiomnist_subset", "prompt_digits", "sc_words"):
+        for utterance in training_set(name):
+            clip, _ = clip_of(utterance, ())
+            length_s = (clip.end - clip.begin) / 16000 - _MARGIN_BEFORE_S - _MARGIN_AFTER_S
+            lengths[label_of(utterance.words[0])].append(length_s)
+    decoder = model.decoder()
+    delays = []
+    for name in ("sc_digits", "audiomnist_subset"):  # clips with silence behind the word
+        for utterance in dev_set(name):
+            words = words_of(decoder, logits_of(model, utterance_features(utterance)))
+            if [w.label for w in words] == list(utterance.words):
+                clip, _ = clip_of(utterance, ())
+                delays.append(words[0].end_s - (clip.end / 16000 - _MARGIN_AFTER_S))
+    delay_ms = round(1000 * float(np.median(delays))) if delays else 0
+    length_ms = [round(1000 * float(np.median(v))) if v else 0 for v in lengths.values()]
+    length_ms[BLANK] = 0
+    return delay_ms, length_ms
+
+
+def neutral(model_file):
+    """Return the model file with decoder settings that change nothing: no bias, no threshold, no delay."""
+    size = len(LABELS)
+    decoder = dataclasses.replace(
+        model_file.decoder,
+        threshold=0.0,
+        delay_ms=0,
+        bias=np.zeros(size, np.int16),
+        length_ms=np.zeros(size, np.uint16),
+    )
+    return dataclasses.replace(model_file, decoder=decoder)
+
+
+def settings_text(model_file):
+    """Choose decoder settings for a network and describe them as TOML.
+
+    Parameters
+    ----------
+    model_file : edge_runtime.format.ModelFile
+
+    Returns
+    -------
+    str
+        Table `[decoder]`, the scores in comments above it.
+    """
+    model = Model.from_bytes(neutral(model_file).to_bytes())
+    blank_bias, unknown_bias, threshold, scores = choose(model)
+    delay_ms, length_ms = word_times(model)
+    bias = [0] * len(LABELS)
+    bias[BLANK], bias[UNKNOWN] = blank_bias, unknown_bias
+    lines = ["# Chosen on development data by training/operating_point.py."]
+    lines += [f"# {name}: word error rate {wer:.4f}" for name, wer in scores.wer.items()]
+    lines += [f"# {name}: {rate:.2f} false digits per minute" for name, rate in scores.false_per_minute.items()]
+    lines += [
+        f"# mean word error rate over {', '.join(DIGIT_SETS)}: {scores.mean_wer:.4f}",
+        "",
+        "[decoder]",
+        f"threshold = {threshold}",
+        f"delay_ms = {delay_ms}",
+        "# per output: " + ", ".join(LABELS),
+        f"bias = {bias}",
+        f"length_ms = {length_ms}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training.operating_point", description=__doc__.split("\n")[0])
+    parser.add_argument("model", type=Path, help="model file")
+    parser.add_argument("-o", "--output", type=Path, help="write the settings here too")
+    options = parser.parse_args(arguments)
+    text = settings_text(ModelFile.load(options.model))
+    if options.output:
+        options.output.write_text(text)
+    print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

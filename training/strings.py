@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: MIT
+"""Training examples: strings of words with silence, noise and rooms; sentences; noise; AN4."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from training import augment, cepstral
+from training.bank import load_bank
+from training.features import (
+    HOP_SAMPLES,
+    QUIET_FRAMES,
+    STACK,
+    WINDOW_SAMPLES,
+    append_quiet,
+    cepstra_of,
+)
+from training.labels import BLANK, ctc_steps
+
+KINDS = ("digits", "unknown", "sentence", "noise", "an4")
+NO_TARGET = -1  # frame target of a frame that must not count
+
+SAMPLE_RATE = augment.SAMPLE_RATE
+FADE = np.linspace(0, 1, 64, dtype=np.float32)  # 4 ms, so that cuts do not click
+
+
+@dataclass(frozen=True)
+class StringsConfig:
+    """How examples are drawn. Probabilities, unless a unit is named; ranges are (least, most).
+
+    Attributes
+    ----------
+    an4 : float
+        Share of AN4 utterances among all examples; the four shares below divide the rest.
+    digits, unknown, sentence, noise : float
+        Digit strings, strings of other words, sentences, noise alone.
+    voices : dict
+        Weight of each source of digit voices; see `training.bank.load_bank`.
+    guest : float
+        A word of a digit string comes from another set, all eleven words alike: in Speech
+        Commands six words are too rare to be learned from their own clips.
+    mixed, mixed_word : float
+        Digit strings that hold other words, and how many of their words these are.
+    most_words : int
+        Words in a string.
+    isolated, isolated_clean : float
+        Strings of words that are one whole clip, as it was cut: no lead-in, no silence after it,
+        so that the quiet frames of the runtime's flush may be quite loud; how many of these keep
+        to the noise of their clip.
+    gap_s, overlapping, overlap_s
+        Silence between words; strings in which words overlap, and by how much.
+    tight : float
+        Words cut out at their edges, rather than with the room noise of their clip.
+    abrupt : float
+        Strings that begin with the first sound, without a lead-in.
+    speed, tempo : (float, float)
+        Factor on speed with pitch; factor on tempo alone. `tempo_changed`: how many.
+    equalizer, tilt_db, ripple_db
+        Examples with another frequency response; its slope (dB per octave) and ripple.
+    reverberation, reverberation_db
+        Examples in a room; energy of the tail relative to the direct sound.
+    low_pass, low_pass_narrow : float
+        Telephone-like channel, noise included: for wide-band strings, and for strings of clips
+        that were narrow before.
+    clean, snr_db
+        Strings without noise; speech to noise ratio of the others.
+    unsteady : float
+        Noises that change their level suddenly, as where recordings are joined or a microphone is
+        switched on: such a step is easily heard as the burst of "two". FSDD development clips with
+        noise put after them had 17.0 % errors without this and 4.3 % with it (float network, 1500
+        steps, one seed each; `isolated` also rose, from 0.12 to 0.15).
+    level_dbfs : (float, float)
+        RMS of the words.
+    rounding : float
+        Signals rounded to 16 bits.
+    an4_* :
+        The same for cepstra; `an4_warp` is the greatest factor on frequency.
+    voice_warp : float
+        Waveform strings whose spectrum is moved by up to `an4_warp` apart from their pitch.
+    mask, mask_frames
+        Number of stretches replaced by the mean of the example, and the frames in each; off.
+    """
+
+    an4: float = 0.35
+    digits: float = 0.76
+    unknown: float = 0.12
+    sentence: float = 0.07
+    noise: float = 0.05
+    voices: dict = field(
+        default_factory=lambda: {
+            "sc_pool": 0.32,
+            "sc_speaker": 0.18,
+            "fsdd": 0.26,
+            "audiomnist_pool": 0.08,
+            "audiomnist_speaker": 0.06,
+            "prompt": 0.10,
+        }
+    )
+    guest: float = 0.15
+    mixed: float = 0.30
+    mixed_word: float = 0.20
+    most_words: int = 7
+    isolated: float = 0.15
+    isolated_clean: float = 0.5
+    gap_s: tuple = (0.0, 0.45)
+    overlapping: float = 0.35
+    overlap_s: float = 0.06
+    tight: float = 0.5
+    abrupt: float = 0.3
+    speed: tuple = (0.85, 1.18)
+    tempo: tuple = (0.85, 1.2)
+    tempo_changed: float = 0.3
+    equalizer: float = 0.7
+    tilt_db: float = 3.0
+    ripple_db: float = 5.0
+    reverberation: float = 0.3
+    reverberation_db: tuple = (-15.0, 0.0)
+    low_pass: float = 0.3
+    low_pass_narrow: float = 0.7
+    clean: float = 0.1
+    snr_db: tuple = (3.0, 50.0)
+    unsteady: float = 0.2
+    level_dbfs: tuple = (-58.0, -14.0)
+    rounding: float = 0.7
+    voice_warp: float = 0.3
+    an4_warp: float = 1.1
+    an4_noise: float = 0.8
+    an4_snr_db: tuple = (5.0, 50.0)
+    an4_reverberation: float = 0.2
+    an4_gain_db: tuple = (-20.0, 20.0)
+    mask: int = 0
+    mask_frames: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One training example.
+
+    Attributes
+    ----------
+    cepstra : numpy.ndarray
+        float32 [shape=(frames, 13)], 100 frames per second, silence at the end included.
+    labels : list of int
+        Outputs in order: the CTC target. Empty for noise and for sentences.
+    frame_targets : numpy.ndarray
+        int8 [shape=(frames,)]: label from the middle of a word to 50 ms after its end, else
+        `BLANK`; `NO_TARGET` throughout where the times of the words are not known.
+    kind : str
+        One of `KINDS`. Of a "sentence" nothing is known but that it should give no digit.
+    """
+
+    cepstra: np.ndarray
+    labels: list
+    frame_targets: np.ndarray
+    kind: str
+
+
+def make_example(rng, config=StringsConfig()):
+    """Make one training example.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The example depends on its state, `config` and the data, on nothing else.
+    config : StringsConfig
+
+    Returns
+    -------
+    Example
+    """
+    bank = load_bank()
+    if rng.random() < config.an4:
+        return _an4(rng, bank, config)
+    kinds = ("digits", "unknown", "sentence", "noise")
+    kind = kinds[_draw(rng, [getattr(config, name) for name in kinds])]
+    if kind == "noise":
+        samples = _noise_alone(rng, bank, config)
+        spans = []
+    else:
+        clips = _draw_clips(rng, bank, config, kind)
+        clean = config.clean
+        if kind != "sentence" and rng.random() < config.isolated:
+            clips, clean = clips[:1], config.isolated_clean
+            samples, spans = _whole(clips[0])
+        else:
+            samples, spans = _join(rng, clips, config, kind)
+        narrow = all(clip.narrow for clip in clips)
+        samples, speed = _record(rng, samples, bank, config, clean, narrow)
+        spans = [(begin / speed, end / speed, labels) for begin, end, labels in spans]
+    return _example(rng, samples, spans, kind, config)
+
+
+def _draw(rng, weights):
+    total = np.cumsum(weights)
+    return int(np.searchsorted(total, rng.random() * total[-1], side="right"))
+
+
+def _pick(rng, items):
+    return items[rng.integers(len(items))]
+
+
+def _draw_clips(rng, bank, config, kind):
+    if kind == "sentence":
+        return [_pick(rng, bank.sentences)]
+    if kind == "unknown":
+        return [bank.unknown.draw(rng) for _ in range(rng.integers(1, 6))]
+    names = list(config.voices)
+    voice = _pick(rng, bank.voices[names[_draw(rng, list(config.voices.values()))]])
+    mixed_word = config.mixed_word if rng.random() < config.mixed else 0.0
+    clips = []
+    for _ in range(rng.integers(1, config.most_words + 1)):
+        draw = rng.random()
+        if draw < mixed_word:
+            clips.append(bank.unknown.draw(rng))
+        elif draw > 1 - config.guest:
+            clips.append(_pick(rng, _pick(rng, bank.guests)))
+        else:
+            clips.append(voice.draw(rng))
+    return clips
+
+
+def _whole(clip):
+    return clip.cut(0, len(clip.pcm)), [(clip.begin, clip.end, clip.labels)]
+
+
+def _join(rng, clips, config, kind):
+    """Put words one after the other.
+
+    Returns samples float32 [shape=(samples,)] with words at RMS 1 and digital silence between,
+    and a list of (begin, end, labels), in samples, of where each word is heard.
+    """
+    overlapping = rng.random() < config.overlapping
+    abrupt = rng.random() < config.abrupt
+    at = 0 if abrupt else int(rng.uniform(0.03, 0.5) * SAMPLE_RATE)
+    pieces, spans = [], []
+    for index, clip in enumerate(clips):
+        begin, end = clip.begin, clip.end
+        if kind == "sentence":
+            begin, end = _crop(rng, begin, end, 5 * SAMPLE_RATE)
+        tight = rng.random() < config.tight
+        left, right = (0.02, 0.04) if tight else (0.25, 0.25)
+        left = 0 if index == 0 and abrupt else int(rng.uniform(0, left) * SAMPLE_RATE)
+        right = int(rng.uniform(0, right) * SAMPLE_RATE)
+        start, stop = max(0, begin - left), min(len(clip.pcm), end + right)
+        piece = clip.cut(start, stop) * np.float32(10 ** (rng.uniform(-3, 3) / 20))
+        fade = min(len(FADE), len(piece))
+        if not (index == 0 and abrupt):
+            piece[:fade] *= FADE[:fade]
+        piece[len(piece) - fade :] *= FADE[:fade][::-1]
+        if index:
+            if overlapping and rng.random() < 0.7:
+                at -= int(rng.uniform(0, config.overlap_s) * SAMPLE_RATE)
+                # A word may not begin before the one ahead of it, however short that was.
+                at = max(at, spans[-1][0] + SAMPLE_RATE // 20)
+            else:
+                at += int(rng.uniform(*config.gap_s) * SAMPLE_RATE)
+        pieces.append((at, piece))
+        spans.append((at + begin - start, at + end - start, clip.labels))
+        at += len(piece)
+    samples = np.zeros(max(at + len(piece) for at, piece in pieces) + _tail(rng), np.float32)
+    for at, piece in pieces:
+        samples[at : at + len(piece)] += piece
+    return samples, spans
+
+
+def _crop(rng, begin, end, longest):
+    if end - begin <= longest:
+        return begin, end
+    begin = int(rng.integers(begin, end - longest + 1))
+    return begin, begin + longest
+
+
+def _tail(rng):
+    # A third of the signals end tightly, as clips do; the runtime's quiet frames follow then.
+    longest = 0.05 if rng.random() < 0.35 else 0.5
+    return int(rng.uniform(0, longest) * SAMPLE_RATE)
+
+
+def _noise(rng, bank, count, config):
+    """Draw noise: float32 [shape=(count,)], RMS 1 where it is loudest."""
+    kind = _pick(rng, ("white", "pink", "background", "environment"))
+    recording = _pick(rng, bank.noises[kind])
+    start = rng.integers(len(recording))
+    noise = recording[start : start + count].astype(np.float32)
+    while len(noise) < count:  # around the end, as often as it takes
+        noise = np.concatenate([noise, recording[: count - len(noise)]])
+    level = augment.rms(noise)
+    if recording.dtype == np.int16:
+        # Pauses of a recording must not be blown up to the level of its sounds.
+        level = max(level, 0.3 * augment.rms(recording[::7].astype(np.float32)), 1.0)
+    noise *= np.float32(1 / level)
+    if rng.random() < config.unsteady:
+        times = np.sort(rng.integers(count, size=rng.integers(1, 4)))
+        gains_db = rng.uniform(-40, 0, len(times) + 1)
+        gains = 10 ** ((gains_db - gains_db.max()) / 20)
+        noise *= np.repeat(gains.astype(np.float32), np.diff(times, prepend=0, append=count))
+    return noise
+
+
+def _record(rng, samples, bank, config, clean, narrow):
+    """Send a string through voice change, room, noise and microphone; returns samples, speed."""
+    response = room_db = None
+    if rng.random() < config.equalizer:
+        response = augment.random_response(rng, config.tilt_db, config.ripple_db)
+    if rng.random() < config.reverberation:
+        room_db = rng.uniform(*config.reverberation_db)
+    low_pass = None
+    if rng.random() < (config.low_pass_narrow if narrow else config.low_pass):
+        low_pass = augment.random_low_pass(rng)
+        response = low_pass if response is None else response * low_pass
+    speed = rng.uniform(*config.speed)
+    samples, speed = augment.reshape(rng, samples, speed, response, room_db)
+    level = augment.rms(samples) / np.sqrt(_active(samples))
+    if rng.random() >= clean:
+        noise = _noise(rng, bank, len(samples), config)
+        if low_pass is not None:
+            noise = augment.filter_response(noise, low_pass)
+        samples = samples + noise * np.float32(level * 10 ** (-rng.uniform(*config.snr_db) / 20))
+    return _digitize(rng, samples, 1 / level, config), speed
+
+
+def _active(samples):
+    # Share of the signal that is not silence: gaps must not count in the level of the words.
+    frames = samples[: len(samples) // HOP_SAMPLES * HOP_SAMPLES].reshape(-1, HOP_SAMPLES)
+    energy = np.einsum("ij,ij->i", frames, frames)
+    return max(np.mean(energy > 1e-4 * energy.max()), 0.01) if len(energy) else 1.0
+
+
+def _digitize(rng, samples, gain, config):
+    level_dbfs = rng.uniform(*config.level_dbfs)
+    if rng.random() < 0.1:  # very quiet and very loud, clipped recordings
+        level_dbfs = _pick(rng, (config.level_dbfs[0], config.level_dbfs[1] + 8))
+        level_dbfs += rng.uniform(-4, 0)
+    samples = samples * np.float32(gain * 10 ** (level_dbfs / 20))
+    np.clip(samples, -1, 1, out=samples)
+    if rng.random() < config.rounding:
+        samples = np.rint(samples * 32767) * np.float32(1 / 32768)
+    return samples
+
+
+def _noise_alone(rng, bank, config):
+    count = int(rng.uniform(0.8, 4.0) * SAMPLE_RATE)
+    noise = _noise(rng, bank, count, config)
+    if rng.random() < 0.25:
+        noise += _noise(rng, bank, count, config) * np.float32(rng.uniform(0.1, 1))
+    response = None
+    if rng.random() < config.equalizer:
+        response = augment.random_response(rng, config.tilt_db, config.ripple_db)
+    if rng.random() < config.low_pass:
+        low_pass = augment.random_low_pass(rng)
+        response = low_pass if response is None else response * low_pass
+    if response is not None:
+        noise = augment.filter_response(noise, response)
+    return _digitize(rng, noise, 10 ** (-rng.uniform(0, 20) / 20), config)
+
+
+def _example(rng, samples, spans, kind, config):
+    cepstra = cepstra_of(np.ascontiguousarray(samples, np.float32))
+    frames = len(cepstra)
+    labels = [label for _, _, names in spans for label in names]
+    targets = np.full(frames, NO_TARGET if kind == "sentence" else BLANK, np.int8)
+    if kind == "sentence":
+        labels = []
+    else:
+        for begin, end, names in spans:
+            first = _frame_at(0.5 * (begin + end))
+            targets[first : _frame_at(end + 0.05 * SAMPLE_RATE)] = names[-1]
+    if rng.random() < config.voice_warp:
+        to_cepstra, to_log_mel = cepstral.cepstrum_matrices()
+        factor = config.an4_warp ** rng.uniform(-1, 1)
+        cepstra = cepstra @ (to_log_mel @ cepstral.warp_matrix(factor) @ to_cepstra)
+    if rng.random() < config.tempo_changed:
+        cepstra = cepstral.stretch(cepstra, rng.uniform(*config.tempo))
+        source = np.rint(np.linspace(0, frames - 1, len(cepstra))).astype(int)
+        targets = targets[source]
+    # Every example ends with enough quiet to finish its last word: its own, or the runtime's.
+    quiet_s = (len(samples) - max(end for _, end, _ in spans)) / SAMPLE_RATE if spans else 0
+    flush = quiet_s < 0.25 or rng.random() < 0.1
+    return _finish(rng, cepstra, labels, targets, kind, flush, config)
+
+
+def _frame_at(sample):
+    # The frame whose window is centered there.
+    return max(0, round((sample - WINDOW_SAMPLES / 2) / HOP_SAMPLES))
+
+
+def _an4(rng, bank, config):
+    cepstra, labels = _pick(rng, bank.cepstra)
+    cepstra = cepstral.augment_cepstra(rng, cepstra, config)
+    targets = np.full(len(cepstra), NO_TARGET, np.int8)
+    # Some utterances end with the last word; only quiet after it lets a causal network finish.
+    return _finish(rng, cepstra, list(labels), targets, "an4", rng.random() < 0.8, config)
+
+
+def _finish(rng, cepstra, labels, targets, kind, flush, config):
+    missing = (ctc_steps(labels) + 1) * STACK - len(cepstra)
+    if flush or missing > 0:
+        quiet = max(QUIET_FRAMES, missing)
+        cepstra = append_quiet(cepstra, quiet)
+        last = NO_TARGET if targets[-1] == NO_TARGET else BLANK
+        targets = np.concatenate([targets, np.full(quiet, last, np.int8)])
+    for _ in range(config.mask):
+        count = int(rng.integers(1, config.mask_frames + 1))
+        start = int(rng.integers(max(1, len(cepstra) - count)))
+        cepstra = cepstra.copy()
+        cepstra[start : start + count] = cepstra.mean(axis=0)
+    return Example(np.ascontiguousarray(cepstra, np.float32), labels, targets, kind)
