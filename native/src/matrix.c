@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "matrix.h"
+
+#include "fixed.h"
+#include "opaque.h"
+
+/* N1: round and clamp the inputs of a matrix to its operands, and pad them with zeros. */
+static void make_operands(const er_matrix *matrix, const int16_t *x, int16_t *operands)
+{
+    const int32_t quarter = -(int32_t)matrix->three_quarters;   /* all ones or zero */
+    const int32_t clamp = matrix->clamp;
+    const uint32_t shift = matrix->operand_shift;
+    uint32_t i;
+
+    for (i = 0; i < matrix->columns; i++) {
+        int32_t v = x[i];
+        int32_t u = er_shift_round(v - ((v >> 2) & quarter), shift);
+
+        u = u > clamp ? clamp : u;
+        u = u < -clamp ? -clamp : u;
+        operands[i] = (int16_t)u;
+    }
+    operands += matrix->columns;
+    for (i = 0; i < ER_OPERAND_PADDING; i++) {
+        operands[i] = 0;
+    }
+}
+
+/* See matrix.h. The first row's address is found by additions. */
+void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row_count, const int16_t *x,
+                       const er_work *work, int32_t *acc)
+{
+    er_gemv_fn *gemv = work->kernels->gemv[matrix->encoding];
+    size_t offset = 0;
+    uint32_t plane, row;
+
+    make_operands(matrix, x, work->operands);
+    for (row = 0; row < first_row; row++) {
+        offset += matrix->row_bytes;
+        ER_OPAQUE(offset);
+    }
+    acc += first_row;
+    for (plane = 0; plane < matrix->plane_count; plane++) {
+        for (row = 0; row < row_count; row++) {
+            acc[row] = 0;
+        }
+        gemv(matrix->weights[plane] + offset, row_count, matrix->row_bytes, work->operands, acc, work->table);
+        acc += matrix->rows;
+        ER_OPAQUE(acc);
+    }
+}
+
+/* N3, N4: one sum and its row scale, two term codes. */
+static int32_t scaled(int32_t acc, int32_t left_shift, const uint8_t *scale)
+{
+    int32_t v = er_scale_sum(acc, left_shift);
+
+    return er_scale_term(v, scale[0]) + er_scale_term(v, scale[1]);
+}
+
+/* The bias of a row, zero without one. */
+static int32_t bias(const er_matrix *matrix, uint32_t row)
+{
+    return matrix->bias == NULL ? 0 : er_read_i16(matrix->bias + ((size_t)row << 1));
+}
+
+/* See matrix.h. */
+int32_t er_matrix_output(const er_matrix *matrix, const int32_t *acc, uint32_t row)
+{
+    const uint8_t *scale = matrix->scales + ((size_t)row << 1);
+    int32_t sum = bias(matrix, row);
+    uint32_t plane;
+
+    acc += row;
+    for (plane = matrix->plane_count; plane > 0; plane--) {
+        sum += scaled(*acc, matrix->left_shift, scale);
+        acc += matrix->rows;
+        scale += (size_t)matrix->rows << 1;
+        ER_OPAQUE(acc);
+        ER_OPAQUE(scale);
+    }
+    return er_sat16(sum);
+}
+
+/* See matrix.h. With SHARED_SCALE the sums are added before they are scaled. */
+int32_t er_matrix_preactivation(const er_layer *layer, const er_work *work, uint32_t row)
+{
+    const er_matrix *w_x = &layer->matrix[0], *w_h = &layer->matrix[1];
+
+    if ((layer->flags & ER_LAYER_SHARED_SCALE) != 0) {
+        return er_sat16(bias(w_x, row) + bias(w_h, row) +
+                        scaled(work->acc_x[row] + work->acc_h[row], w_x->left_shift,
+                               w_x->scales + ((size_t)row << 1)));
+    }
+    return er_sat16(er_matrix_output(w_x, work->acc_x, row) + er_matrix_output(w_h, work->acc_h, row));
+}

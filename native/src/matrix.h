@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * Matrix times vector by the rules N1 to N5 of exporters/FORMAT.md, and the pre-activations of N6. */
+#ifndef ER_MATRIX_H
+#define ER_MATRIX_H
+
+#include "kernels/kernels.h"
+#include "model.h"
+
+/* What a step needs besides model and state: scratch of one stream, shared by its layers. */
+typedef struct er_work {
+    const er_kernels *kernels;
+    int16_t *operands;      /* [largest column count + ER_OPERAND_PADDING] */
+    int32_t *acc_x;         /* [largest plane_count * rows] sums of W or W_x, plane after plane */
+    int32_t *acc_h;         /* likewise of W_h */
+    int16_t *gated;         /* [largest output size] r * h of a gru */
+    int32_t *table;         /* [ER_GEMV_TABLE_SIZE] */
+} er_work;
+
+/* N1, N2: the sums of the rows first_row .. first_row + row_count - 1, every plane, on x (int16
+ * [shape=(matrix->columns)]), into acc[plane * rows + row]. Other rows of acc are left alone. */
+void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row_count, const int16_t *x,
+                       const er_work *work, int32_t *acc);
+
+/* N3 to N5: the matrix's output a[row], an int16, from its sums. */
+int32_t er_matrix_output(const er_matrix *matrix, const int32_t *acc, uint32_t row);
+
+/* N6: the pre-activation of a row that W_x and W_h of a recurrent layer share, an int16, from the sums
+ * work->acc_x and work->acc_h. */
+int32_t er_matrix_preactivation(const er_layer *layer, const er_work *work, uint32_t row);
+
+#endif

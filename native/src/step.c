@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ * The step of a stream, from quantized input to logits. No multiply instruction is in this object, nor
+ * in any that it calls. */
+#include "layers.h"
+#include "opaque.h"
+#include "stream.h"
+
+/* See stream.h. Each layer reads what the one before it left: the state h of a recurrent layer, or
+ * stream->values after a dense one. */
+void er_stream_advance(er_stream *stream, const int8_t *x, int16_t *logits_out)
+{
+    const er_model *model = stream->model;
+    const er_layer *layer = model->layers;
+    const er_work *work = &stream->work;
+    const int16_t *input = stream->values;
+    int16_t *state = stream->state;
+    uint32_t i, left;
+
+    for (i = 0; i < model->input_size; i++) {
+        stream->values[i] = x[i] < -127 ? -127 : x[i];
+    }
+    for (left = model->layer_count; left > 0; left--) {
+        switch (layer->kind) {
+        case ER_LAYER_RNN:
+            er_rnn_step(layer, work, input, state);
+            input = state;
+            break;
+        case ER_LAYER_GRU:
+            er_gru_step(layer, work, input, state);
+            input = state;
+            break;
+        case ER_LAYER_LSTM:
+            er_lstm_step(layer, work, input, state);
+            input = state;
+            break;
+        default:
+            er_dense_step(layer, work, input, stream->values);
+            input = stream->values;
+            break;
+        }
+        state += layer->state_size;
+        layer++;
+        ER_OPAQUE(state);
+        ER_OPAQUE(layer);
+    }
+    for (i = 0; i < model->output_size; i++) {
+        logits_out[i] = input[i];
+    }
+}
+
+/* See edge_runtime.h. */
+er_status er_stream_step_quantized(er_stream *stream, const int8_t *x, int16_t *logits_out)
+{
+    if (stream == NULL || x == NULL || logits_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    er_stream_advance(stream, x, logits_out);
+    return ER_OK;
+}
+
+/* See edge_runtime.h. */
+er_status er_stream_run_quantized(er_stream *stream, const int8_t *x, size_t step_count,
+                                  int16_t *logits_out)
+{
+    if (stream == NULL || ((x == NULL || logits_out == NULL) && step_count > 0)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    while (step_count > 0) {
+        er_stream_advance(stream, x, logits_out);
+        x += stream->model->input_size;
+        logits_out += stream->model->output_size;
+        ER_OPAQUE(x);
+        ER_OPAQUE(logits_out);
+        step_count--;
+    }
+    return ER_OK;
+}

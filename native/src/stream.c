@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ * Life cycle of a stream, and the way from and to floats. The integer step itself is in step.c. */
+#include "stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mathf.h"      /* refuses compilers that would round differently */
+
+/* Take count values of size bytes at the next cache line behind *used. Returns null in the counting
+ * pass, which has no base. */
+static void *take(char *base, size_t *used, size_t count, size_t size)
+{
+    char *place = base == NULL ? NULL : base + *used;
+
+    *used += (count * size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
+    return place;
+}
+
+/* Lay out a stream of model behind base, or only count with base null. Returns the size in bytes. */
+static size_t lay_out(er_stream *stream, char *base, const er_model *model)
+{
+    size_t used = 0, acc_size = 0;
+    uint32_t i, k;
+
+    for (i = 0; i < model->layer_count; i++) {
+        for (k = 0; k < model->layers[i].matrix_count; k++) {
+            const er_matrix *matrix = &model->layers[i].matrix[k];
+            size_t size = (size_t)matrix->rows * matrix->plane_count;
+
+            acc_size = size > acc_size ? size : acc_size;
+        }
+    }
+    take(base, &used, 1, sizeof *stream);
+    stream->model = model;
+    stream->allocation = NULL;
+    stream->work.kernels = model->kernels;
+    stream->state = take(base, &used, model->state_size, sizeof(int16_t));
+    stream->values = take(base, &used, model->max_size, sizeof(int16_t));
+    stream->work.operands = take(base, &used, (size_t)model->max_size + ER_OPERAND_PADDING, sizeof(int16_t));
+    stream->work.gated = take(base, &used, model->max_size, sizeof(int16_t));
+    stream->work.acc_x = take(base, &used, acc_size, sizeof(int32_t));
+    stream->work.acc_h = take(base, &used, acc_size, sizeof(int32_t));
+    stream->work.table = take(base, &used, ER_GEMV_TABLE_SIZE, sizeof(int32_t));
+    stream->x = take(base, &used, model->input_size, sizeof(int8_t));
+    stream->logits = take(base, &used, model->output_size, sizeof(int16_t));
+    return used;
+}
+
+/* See edge_runtime.h. */
+size_t er_stream_size(const er_model *model)
+{
+    er_stream stream;
+
+    return model == NULL ? 0 : lay_out(&stream, NULL, model);
+}
+
+/* See edge_runtime.h. */
+er_status er_stream_init(void *memory, size_t memory_size, const er_model *model, er_stream **stream_out)
+{
+    er_stream *stream = memory;
+
+    if (memory == NULL || model == NULL || stream_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if ((uintptr_t)memory % ER_ALIGNMENT != 0 || memory_size < er_stream_size(model)) {
+        return ER_ERROR_MEMORY;
+    }
+    memset(memory, 0, er_stream_size(model));
+    lay_out(stream, memory, model);
+    er_stream_reset(stream);
+    *stream_out = stream;
+    return ER_OK;
+}
+
+/* See edge_runtime.h. malloc aligns to less than a cache line: take one line more and remember what
+ * to free. */
+er_status er_stream_create(const er_model *model, er_stream **stream_out)
+{
+    size_t size;
+    char *allocation, *memory;
+    er_status status;
+
+    if (model == NULL || stream_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    size = er_stream_size(model);
+    allocation = malloc(size + ER_ALIGNMENT);
+    if (allocation == NULL) {
+        return ER_ERROR_MEMORY;
+    }
+    memory = allocation + (ER_ALIGNMENT - (uintptr_t)allocation % ER_ALIGNMENT);
+    status = er_stream_init(memory, size, model, stream_out);
+    if (status != ER_OK) {
+        free(allocation);
+        return status;
+    }
+    (*stream_out)->allocation = allocation;
+    return ER_OK;
+}
+
+/* See edge_runtime.h. */
+void er_stream_destroy(er_stream *stream)
+{
+    if (stream != NULL) {
+        free(stream->allocation);
+    }
+}
+
+/* See edge_runtime.h. */
+void er_stream_reset(er_stream *stream)
+{
+    int16_t *state;
+    uint32_t i, k;
+
+    if (stream == NULL) {
+        return;
+    }
+    state = stream->state;
+    for (i = 0; i < stream->model->layer_count; i++) {
+        const er_layer *layer = &stream->model->layers[i];
+
+        for (k = 0; k < layer->state_size; k++) {
+            const uint8_t *value = layer->initial_state;
+
+            *state++ = (int16_t)(value == NULL ? 0 : er_read_i16(value + 2 * (size_t)k));
+        }
+    }
+}
+
+/* Round one input (FORMAT.md, section 4). Clamped before the conversion to int, whose range ends. */
+static int8_t quantize(float x, float scale, float offset)
+{
+    float product = x * scale;
+    float sum = product + offset;
+    int32_t q;
+
+    sum = sum + 0.5f;
+    if (sum != sum) {
+        return 0;
+    }
+    sum = sum < -127.0f ? -127.0f : sum;
+    sum = sum > 127.0f ? 127.0f : sum;
+    q = (int32_t)sum;
+    return (int8_t)((float)q > sum ? q - 1 : q);
+}
+
+/* See edge_runtime.h. */
+er_status er_model_quantize_input(const er_model *model, const float *x, int8_t *x_out)
+{
+    uint32_t i;
+
+    if (model == NULL || x == NULL || x_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    for (i = 0; i < model->input_size; i++) {
+        x_out[i] = quantize(x[i], er_read_f32(model->input_scale + 4 * (size_t)i),
+                            er_read_f32(model->input_offset + 4 * (size_t)i));
+    }
+    return ER_OK;
+}
+
+/* The unit of the logits (FORMAT.md, section 7.1 and N12). A power of two: the conversion is exact. */
+static float logit_unit(const er_model *model)
+{
+    const er_layer *last = &model->layers[model->layer_count - 1];
+
+    switch (last->activation) {
+    case ER_ACTIVATION_NONE:
+        return last->kind == ER_LAYER_DENSE ? 1.0f / 2048.0f : 1.0f / 32768.0f;
+    case ER_ACTIVATION_RELU:
+        return 1.0f / 2048.0f;
+    default:
+        return 1.0f / 32768.0f;
+    }
+}
+
+/* See edge_runtime.h. */
+er_status er_stream_step(er_stream *stream, const float *x, float *y_out)
+{
+    return er_stream_run(stream, x, 1, y_out);
+}
+
+/* See edge_runtime.h. */
+er_status er_stream_run(er_stream *stream, const float *x, size_t step_count, float *y_out)
+{
+    float unit;
+
+    if (stream == NULL || ((x == NULL || y_out == NULL) && step_count > 0)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    unit = logit_unit(stream->model);
+    while (step_count > 0) {
+        uint32_t i;
+
+        er_model_quantize_input(stream->model, x, stream->x);
+        er_stream_advance(stream, stream->x, stream->logits);
+        for (i = 0; i < stream->model->output_size; i++) {
+            y_out[i] = (float)stream->logits[i] * unit;
+        }
+        x += stream->model->input_size;
+        y_out += stream->model->output_size;
+        step_count--;
+    }
+    return ER_OK;
+}
+
+/* See edge_runtime.h. */
+er_status er_stream_get_state(const er_stream *stream, int16_t *state_out)
+{
+    if (stream == NULL || (state_out == NULL && stream->model->state_size > 0)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (stream->model->state_size > 0) {
+        memcpy(state_out, stream->state, stream->model->state_size * sizeof *state_out);
+    }
+    return ER_OK;
+}
+
+/* See edge_runtime.h. */
+er_status er_stream_set_state(er_stream *stream, const int16_t *state)
+{
+    if (stream == NULL || (state == NULL && stream->model->state_size > 0)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (stream->model->state_size > 0) {
+        memcpy(stream->state, state, stream->model->state_size * sizeof *state);
+    }
+    return ER_OK;
+}

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""Streams: steps, runs, state, reset, floats, threads, memory of the caller."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_models import (
+    ENCODINGS,
+    KINDS,
+    assert_library_equals_reference,
+    random_inputs,
+    random_int16,
+    random_model,
+)
+
+import edge_runtime
+from edge_runtime import reference
+from edge_runtime._native import ffi, lib
+
+STACKS = [
+    ("gru", "gru", "dense"),
+    ("lstm", "dense", "dense"),
+    ("dense", "rnn", "lstm"),
+    ("rnn", "gru", "lstm", "dense"),
+    ("dense", "dense", "gru"),
+]
+
+
+def stack_of(seed, kinds, **options):
+    """A model of several layers, its stream, and a generator."""
+    rng = np.random.default_rng([16, seed])
+    model_file = random_model(rng, kinds, **options)
+    return model_file, edge_runtime.Model.from_bytes(model_file.to_bytes()), rng
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
+    encoding=st.sampled_from((None, *ENCODINGS)),
+)
+def test_any_model_equals_reference(seed, kinds, encoding):
+    rng = np.random.default_rng(seed)
+    model_file = random_model(rng, kinds, encoding)
+    x = random_inputs(rng, 12, model_file.layers[0].input_size)
+    assert_library_equals_reference(model_file, x)
+    state = reference.ReferenceStream(model_file).state
+    if state.size:
+        assert_library_equals_reference(model_file, x, random_int16(rng, state.size))
+
+
+def test_sixteen_layers_equal_reference():
+    rng = np.random.default_rng(160)
+    model_file = random_model(rng, [KINDS[k % 4] for k in range(16)])
+    assert_library_equals_reference(model_file, random_inputs(rng, 24, model_file.layers[0].input_size))
+
+
+@pytest.mark.parametrize("kinds", STACKS, ids="-".join)
+def test_run_equals_steps_equals_split_runs(kinds):
+    _, model, rng = stack_of(1, kinds)
+    x = random_inputs(rng, 61, model.input_size)
+    whole = model.stream().run_quantized(x)
+    stream = model.stream()
+    np.testing.assert_array_equal(np.array([stream.step_quantized(row) for row in x]), whole)
+    for size in (1, 2, 7, 60):
+        stream = model.stream()
+        parts = [stream.run_quantized(x[k : k + size]) for k in range(0, len(x), size)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("kinds", STACKS, ids="-".join)
+def test_float_run_equals_steps_equals_reference(kinds):
+    model_file, model, rng = stack_of(2, kinds)
+    x = rng.normal(0, 3, (40, model.input_size)).astype(np.float32)
+    x[3] = np.nan
+    x[4], x[5] = np.inf, -np.inf
+    x[6] = rng.choice(np.array([3e38, -3e38, 1e-45], np.float32), model.input_size)
+    whole = model.stream().run(x)
+    stream = model.stream()
+    np.testing.assert_array_equal(np.array([stream.step(row) for row in x]), whole)
+    np.testing.assert_array_equal(whole, reference.ReferenceStream(model_file).run(x))
+
+
+def test_quantized_inputs_equal_reference_at_ties_and_limits():
+    model_file, model, rng = stack_of(3, ("dense",), input_size=64)
+    x = rng.normal(0, 4, (500, 64)).astype(np.float32)
+    scale, offset = model_file.input_scale, model_file.input_offset
+    ties = (rng.integers(-130, 131, (500, 64)) + 0.5 - offset) / scale
+    x = np.concatenate([x, ties.astype(np.float32), np.nextafter(ties.astype(np.float32), np.float32(0))])
+    got = model.quantize_input(x)
+    np.testing.assert_array_equal(got, reference.quantize_input(model_file, x))
+    assert got.min() == -127 and got.max() == 127
+
+
+def test_empty_run_changes_nothing():
+    _, model, rng = stack_of(4, ("gru", "dense"))
+    stream = model.stream()
+    stream.run_quantized(random_inputs(rng, 12, model.input_size))
+    before = stream.state
+    assert stream.run_quantized(np.empty((0, model.input_size), np.int8)).shape == (0, model.output_size)
+    assert stream.run(np.empty((0, model.input_size), np.float32)).shape == (0, model.output_size)
+    np.testing.assert_array_equal(stream.state, before)
+
+
+@pytest.mark.parametrize("kinds", STACKS, ids="-".join)
+def test_reset_returns_to_the_initial_state(kinds):
+    model_file, model, rng = stack_of(5, kinds, initial_state=True)
+    x = random_inputs(rng, 24, model.input_size)
+    stream = model.stream()
+    initial = stream.state
+    np.testing.assert_array_equal(initial, reference.ReferenceStream(model_file).state)
+    assert initial.any()
+    first = stream.run_quantized(x)
+    stream.reset()
+    np.testing.assert_array_equal(stream.state, initial)
+    np.testing.assert_array_equal(stream.run_quantized(x), first)
+
+
+@pytest.mark.parametrize("kinds", STACKS, ids="-".join)
+def test_state_moves_to_another_stream(kinds):
+    _, model, rng = stack_of(6, kinds)
+    x = random_inputs(rng, 48, model.input_size)
+    whole = model.stream().run_quantized(x)
+    one, other = model.stream(), model.stream()
+    one.run_quantized(x[:20])
+    other.run_quantized(x[5:9])
+    other.state = one.state
+    np.testing.assert_array_equal(other.run_quantized(x[20:]), whole[20:])
+
+
+def test_streams_of_one_model_do_not_touch_each_other():
+    _, model, rng = stack_of(7, ("gru", "lstm", "dense"))
+    a, b = (random_inputs(rng, 40, model.input_size) for _ in range(2))
+    want_a, want_b = model.stream().run_quantized(a), model.stream().run_quantized(b)
+    one, other = model.stream(), model.stream()
+    got = [(one.step_quantized(p), other.step_quantized(q)) for p, q in zip(a, b, strict=True)]
+    np.testing.assert_array_equal(np.array([p for p, _ in got]), want_a)
+    np.testing.assert_array_equal(np.array([q for _, q in got]), want_b)
+
+
+def test_two_threads_on_two_streams_give_the_same_bits():
+    _, model, rng = stack_of(8, ("gru", "gru", "dense"), input_size=127, output_size=65)
+    x = random_inputs(rng, 400, model.input_size)
+    expected = model.stream().run_quantized(x)
+    results = [[], []]
+
+    def work(mine):
+        for _ in range(20):
+            mine.append(model.stream().run_quantized(x))
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for mine in results:
+        assert len(mine) == 20
+        for got in mine:
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [-128, -127, 127])
+def test_constant_extreme_input_for_long_equals_reference(kind, value):
+    rng = np.random.default_rng([17, KINDS.index(kind)])
+    model_file = random_model(rng, kind, input_size=127, clamp=32767)
+    assert_library_equals_reference(model_file, np.full((60, 127), value, np.int8))
+
+
+def test_minus_128_is_read_as_minus_127():
+    _, model, rng = stack_of(9, ("gru", "dense"))
+    x = random_inputs(rng, 24, model.input_size)
+    expected = model.stream().run_quantized(np.maximum(x, -127))
+    x[x == -127] = -128
+    np.testing.assert_array_equal(model.stream().run_quantized(x), expected)
+
+
+def test_stream_in_the_callers_memory():
+    """Placed where told, nothing written outside, and the same bits as one from er_stream_create."""
+    _, model, rng = stack_of(10, ("lstm", "gru", "dense"))
+    x = random_inputs(rng, 24, model.input_size)
+    handle = model._open_handle()
+    size = lib.er_stream_size(handle)
+    assert size == model.info["stream_bytes"]
+    guard = 256
+    block = ffi.new("uint8_t[]", size + 64 + 2 * guard)
+    ffi.buffer(block)[:] = b"\xa5" * len(block)
+    start = guard + -(int(ffi.cast("uintptr_t", block)) + guard) % 64
+    out = ffi.new("er_stream **")
+    assert lib.er_stream_init(block + start, size, handle, out) == lib.ER_OK
+    assert int(ffi.cast("uintptr_t", out[0])) == int(ffi.cast("uintptr_t", block + start))
+    logits = np.empty((len(x), model.output_size), np.int16)
+    status = lib.er_stream_run_quantized(
+        out[0], ffi.from_buffer("int8_t[]", x), len(x), ffi.from_buffer("int16_t[]", logits)
+    )
+    assert status == lib.ER_OK
+    np.testing.assert_array_equal(logits, model.stream().run_quantized(x))
+    content = bytes(ffi.buffer(block))
+    assert set(content[:start]) == {0xA5}
+    assert set(content[start + size :]) == {0xA5}
+    lib.er_stream_destroy(out[0])  # owns nothing: does nothing
+
+
+def test_stream_memory_that_does_not_fit_is_refused():
+    _, model, _ = stack_of(11, ("gru",))
+    handle = model._open_handle()
+    size = lib.er_stream_size(handle)
+    block = ffi.new("uint8_t[]", size + 128)
+    start = -int(ffi.cast("uintptr_t", block)) % 64
+    out = ffi.new("er_stream **", ffi.NULL)
+    assert lib.er_stream_init(block + start, size - 1, handle, out) == lib.ER_ERROR_MEMORY
+    assert lib.er_stream_init(block + start + 8, size, handle, out) == lib.ER_ERROR_MEMORY
+    assert out[0] == ffi.NULL
+
+
+def test_null_arguments_are_refused():
+    _, model, _ = stack_of(12, ("gru",))
+    handle = model._open_handle()
+    stream = model.stream()._open_handle()
+    bad = lib.ER_ERROR_ARGUMENT
+    out = ffi.new("er_stream **")
+    block = ffi.new("uint8_t[]", 64)
+    assert lib.er_stream_size(ffi.NULL) == 0
+    assert lib.er_stream_create(ffi.NULL, out) == bad
+    assert lib.er_stream_create(handle, ffi.NULL) == bad
+    assert lib.er_stream_init(ffi.NULL, 0, handle, out) == bad
+    assert lib.er_stream_init(block, 64, ffi.NULL, out) == bad
+    for function in (lib.er_stream_step_quantized, lib.er_stream_step):
+        assert function(ffi.NULL, ffi.NULL, ffi.NULL) == bad
+        assert function(stream, ffi.NULL, ffi.NULL) == bad
+    for function in (lib.er_stream_run_quantized, lib.er_stream_run):
+        assert function(ffi.NULL, ffi.NULL, 0, ffi.NULL) == bad
+        assert function(stream, ffi.NULL, 1, ffi.NULL) == bad
+        assert function(stream, ffi.NULL, 0, ffi.NULL) == lib.ER_OK
+    assert lib.er_stream_get_state(stream, ffi.NULL) == bad
+    assert lib.er_stream_set_state(stream, ffi.NULL) == bad
+    assert lib.er_stream_set_state(ffi.NULL, ffi.NULL) == bad
+    assert lib.er_model_quantize_input(handle, ffi.NULL, ffi.NULL) == bad
+    lib.er_stream_reset(ffi.NULL)
+    lib.er_stream_destroy(ffi.NULL)
