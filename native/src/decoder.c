@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The decoder: logits -> words, rule D8 of exporters/FORMAT.md. Scores and times are integers;
+ * float enters only for the confidence, in one fixed order of operations (mathf.h), so the words
+ * are the same bits on every platform.
+ */
+#include "decoder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mathf.h"
+#include "model.h"
+
+enum {
+    NO_RUN = -1,
+    SAMPLES_PER_MS = ER_SAMPLE_RATE / 1000
+};
+
+struct er_decoder {
+    const er_model *model;
+    void *allocation;           /* what er_decoder_destroy releases; null in the caller's memory */
+    int32_t *scores;            /* [output_size] biased logits of the last step */
+    int32_t *bias;              /* [output_size] in the unit of the logits */
+    int32_t bias_shift;         /* bias unit 2^-11 = logit unit << bias_shift */
+    float score_unit;           /* of a logit */
+    float threshold;
+    int64_t step_samples;       /* 16 kHz samples per step */
+    uint64_t step_count;        /* since the reset */
+    int32_t run;                /* output of the run in progress, or NO_RUN (blank, or nothing yet) */
+    float run_confidence;       /* its greatest probability so far */
+    int64_t previous_end;       /* end of the last word, reported or not, in samples */
+};
+
+/* The unit of the logits is that of the last layer's output (FORMAT.md, section 7.1): 2^-11, or
+ * 2^-15 where the output is bounded by 1. */
+static int32_t output_bias_shift(const er_model *model)
+{
+    const er_layer *layer = &model->layers[model->layer_count - 1];
+    const int bounded = layer->kind == ER_LAYER_GRU || layer->kind == ER_LAYER_LSTM ||
+                        layer->activation == ER_ACTIVATION_TANH ||
+                        layer->activation == ER_ACTIVATION_SIGMOID;
+
+    return bounded ? 4 : 0;
+}
+
+static size_t round_up(size_t size)
+{
+    return (size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
+}
+
+/* The struct, then the two arrays. */
+size_t er_decoder_size(const er_model *model)
+{
+    if (model == NULL || !model->has_decoder || model->label_count == 0) {
+        return 0;
+    }
+    return round_up(sizeof(er_decoder)) + 2 * round_up(model->output_size * sizeof(int32_t));
+}
+
+/* Nothing is written to the caller's memory before every check has passed. */
+er_status er_decoder_init(void *memory, size_t memory_size, const er_model *model,
+                          er_decoder **decoder_out)
+{
+    er_decoder *decoder = memory;
+    const size_t size = er_decoder_size(model);
+    char *block = memory;
+    uint32_t i;
+
+    if (memory == NULL || model == NULL || decoder_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (size == 0) {
+        return ER_ERROR_MISSING;
+    }
+    if ((uintptr_t)memory % ER_ALIGNMENT != 0 || memory_size < size) {
+        return ER_ERROR_MEMORY;
+    }
+    memset(memory, 0, size);
+    block += round_up(sizeof(er_decoder));
+    decoder->scores = (int32_t *)(void *)block;
+    block += round_up(model->output_size * sizeof(int32_t));
+    decoder->bias = (int32_t *)(void *)block;
+    decoder->model = model;
+    decoder->bias_shift = output_bias_shift(model);
+    decoder->score_unit = decoder->bias_shift == 0 ? 1.0f / 2048.0f : 1.0f / 32768.0f;
+    decoder->threshold = model->decoder.threshold;
+    decoder->step_samples = (int64_t)model->frontend.hop_samples * model->frontend.stack;
+    for (i = 0; i < model->output_size; i++) {
+        const int32_t bias = er_read_i16(model->decoder.bias + 2 * (size_t)i);
+
+        decoder->bias[i] = bias * (1 << decoder->bias_shift);
+    }
+    er_decoder_reset(decoder);
+    *decoder_out = decoder;
+    return ER_OK;
+}
+
+/* malloc aligns to less than a cache line: take one line more and remember what to free. */
+er_status er_decoder_create(const er_model *model, er_decoder **decoder_out)
+{
+    const size_t size = er_decoder_size(model);
+    char *allocation;
+    char *memory;
+    er_status status;
+
+    if (model == NULL || decoder_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (size == 0) {
+        return ER_ERROR_MISSING;
+    }
+    allocation = malloc(size + ER_ALIGNMENT);
+    if (allocation == NULL) {
+        return ER_ERROR_MEMORY;
+    }
+    memory = allocation + (ER_ALIGNMENT - (uintptr_t)allocation % ER_ALIGNMENT);
+    status = er_decoder_init(memory, size, model, decoder_out);
+    if (status != ER_OK) {
+        free(allocation);
+        return status;
+    }
+    (*decoder_out)->allocation = allocation;
+    return ER_OK;
+}
+
+/* An object of er_decoder_init owns nothing: destroying it does nothing. */
+void er_decoder_destroy(er_decoder *decoder)
+{
+    if (decoder != NULL) {
+        free(decoder->allocation);
+    }
+}
+
+/* Threshold and biases are settings, not history: they stay. */
+void er_decoder_reset(er_decoder *decoder)
+{
+    if (decoder == NULL) {
+        return;
+    }
+    decoder->step_count = 0;
+    decoder->run = NO_RUN;
+    decoder->run_confidence = 0.0f;
+    decoder->previous_end = 0;
+}
+
+/* Written so that not-a-number is refused. */
+er_status er_decoder_set_threshold(er_decoder *decoder, float threshold)
+{
+    if (decoder == NULL || !(threshold >= 0.0f && threshold <= 1.0f)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    decoder->threshold = threshold;
+    return ER_OK;
+}
+
+er_status er_decoder_set_bias(er_decoder *decoder, uint32_t output, int16_t bias)
+{
+    if (decoder == NULL || output >= decoder->model->output_size) {
+        return ER_ERROR_ARGUMENT;
+    }
+    decoder->bias[output] = (int32_t)bias * (1 << decoder->bias_shift);
+    return ER_OK;
+}
+
+/* Biased logits to scores[]; returns the best output, the lowest index of equals. */
+static uint32_t score_step(er_decoder *decoder, const int16_t *logits)
+{
+    const uint32_t count = decoder->model->output_size;
+    uint32_t best = 0;
+    uint32_t i;
+
+    for (i = 0; i < count; i++) {
+        decoder->scores[i] = (int32_t)logits[i] + decoder->bias[i];
+        if (decoder->scores[i] > decoder->scores[best]) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* Sum of e^(score - best score) over the outputs: the denominator of the softmax, at least 1. */
+static float softmax_sum(const er_decoder *decoder, int32_t best_score)
+{
+    float sum = 0.0f;
+    uint32_t i;
+
+    for (i = 0; i < decoder->model->output_size; i++) {
+        sum += er_expf((float)(decoder->scores[i] - best_score) * decoder->score_unit);
+    }
+    return sum;
+}
+
+void er_decoder_posteriors(const er_decoder *decoder, float *posteriors_out)
+{
+    const uint32_t count = decoder->model->output_size;
+    int32_t best = decoder->scores[0];
+    float sum;
+    uint32_t i;
+
+    if (decoder->step_count == 0) {
+        memset(posteriors_out, 0, count * sizeof(float));
+        return;
+    }
+    for (i = 1; i < count; i++) {
+        if (decoder->scores[i] > best) {
+            best = decoder->scores[i];
+        }
+    }
+    sum = softmax_sum(decoder, best);
+    for (i = 0; i < count; i++) {
+        posteriors_out[i] = er_expf((float)(decoder->scores[i] - best) * decoder->score_unit) / sum;
+    }
+}
+
+/* Is the run in progress a word to report? */
+static int run_is_due(const er_decoder *decoder)
+{
+    return decoder->run != NO_RUN && (uint32_t)decoder->run != decoder->model->decoder.unknown &&
+           decoder->run_confidence >= decoder->threshold;
+}
+
+/* The run ended with step number step_count - 1. Its times are counted in samples of 16 kHz, so
+ * they are exact until the final division. Also runs that are not reported take their time: the
+ * next word does not begin before they end. A long delay must not lead before the beginning. */
+static void end_run(er_decoder *decoder, er_word *word_out)
+{
+    const er_decoder_config *config = &decoder->model->decoder;
+    const uint32_t label = (uint32_t)decoder->run;
+    const int64_t length =
+        (int64_t)er_read_u16(config->length_ms + 2 * (size_t)label) * SAMPLES_PER_MS;
+    int64_t end = (int64_t)decoder->step_count * decoder->step_samples -
+                  (int64_t)config->delay_ms * SAMPLES_PER_MS;
+    int64_t start;
+
+    if (end < decoder->previous_end) {
+        end = decoder->previous_end;
+    }
+    start = end - length;
+    if (start < decoder->previous_end) {
+        start = decoder->previous_end;
+    }
+    if (word_out != NULL) {
+        word_out->start_s = (double)start / (double)ER_SAMPLE_RATE;
+        word_out->end_s = (double)end / (double)ER_SAMPLE_RATE;
+        word_out->confidence = decoder->run_confidence;
+        word_out->label = label;
+    }
+    decoder->previous_end = end;
+    decoder->run = NO_RUN;
+    decoder->run_confidence = 0.0f;
+}
+
+/* A step that ends a run to be reported without room for it stays with the caller. The winner's
+ * probability is 1 / softmax_sum, for its own term of the sum is e^0. */
+er_status er_decoder_push(er_decoder *decoder, const int16_t *logits, size_t step_count,
+                          er_word *words_out, size_t capacity, size_t *word_count_out,
+                          size_t *consumed_out)
+{
+    size_t words = 0;
+    size_t step;
+
+    if (decoder == NULL || (logits == NULL && step_count > 0) || words_out == NULL ||
+        capacity == 0 || word_count_out == NULL || consumed_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    for (step = 0; step < step_count; step++) {
+        const uint32_t best =
+            score_step(decoder, logits + step * (size_t)decoder->model->output_size);
+
+        if (decoder->run != NO_RUN && (uint32_t)decoder->run != best) {
+            const int due = run_is_due(decoder);
+
+            if (due && words == capacity) {
+                break;
+            }
+            end_run(decoder, due ? &words_out[words] : NULL);
+            words += due ? 1 : 0;
+        }
+        if (best != decoder->model->decoder.blank) {
+            const float probability = 1.0f / softmax_sum(decoder, decoder->scores[best]);
+
+            decoder->run = (int32_t)best;
+            if (probability > decoder->run_confidence) {
+                decoder->run_confidence = probability;
+            }
+        }
+        decoder->step_count++;
+    }
+    *word_count_out = words;
+    *consumed_out = step;
+    return ER_OK;
+}
+
+er_status er_decoder_finish(er_decoder *decoder, er_word *words_out, size_t capacity,
+                            size_t *word_count_out)
+{
+    size_t words = 0;
+
+    if (decoder == NULL || words_out == NULL || capacity == 0 || word_count_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (decoder->run != NO_RUN) {
+        words = run_is_due(decoder) ? 1 : 0;
+        end_run(decoder, words == 1 ? &words_out[0] : NULL);
+    }
+    *word_count_out = words;
+    return ER_OK;
+}

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The recognizer: resampler -> front end -> network -> decoder in one block of memory.
+ *
+ * Data move one small step at a time and never beyond a word for which the caller has no room: the
+ * stages hold at most one block of samples and one step of logits. advance() moves what is inside;
+ * new input is taken only when nothing inside can move any more. Hence the words cannot depend on
+ * how the input is cut into calls.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "decoder.h"
+#include "edge_runtime.h"
+#include "model.h"
+
+enum {
+    BLOCK_SAMPLES = 160,
+    QUIET_SAMPLES = 4800        /* 0.3 s: what er_recognizer_finish appends */
+};
+
+typedef enum er_recognizer_phase {
+    PHASE_IDLE,                 /* nothing has entered */
+    PHASE_SAMPLES,
+    PHASE_CEPSTRA,
+    PHASE_DRAIN_RESAMPLER,      /* from here on: finishing */
+    PHASE_DRAIN_FRONTEND,
+    PHASE_DRAIN_DECODER,
+    PHASE_FINISHED
+} er_recognizer_phase;
+
+/* A block of samples on its way. */
+typedef struct er_sample_block {
+    float samples[BLOCK_SAMPLES];
+    size_t begin;
+    size_t end;
+} er_sample_block;
+
+struct er_recognizer {
+    const er_model *model;
+    void *allocation;           /* what er_recognizer_destroy releases; null in the caller's memory */
+    er_resampler *resampler;    /* null at 16 kHz */
+    er_frontend *frontend;
+    er_stream *stream;
+    er_decoder *decoder;
+    er_sample_block input;      /* at the caller's rate, cleaned */
+    er_sample_block pcm;        /* at 16 kHz */
+    float *features;            /* [input_size] */
+    int8_t *quantized;          /* [input_size] */
+    int16_t *logits;            /* [output_size] */
+    int logits_are_due;         /* the decoder has not taken logits[] yet */
+    size_t held;                /* 1: the first sample or frame of the next call is already inside */
+    er_recognizer_phase phase;
+};
+
+/* Where the words of a call go. */
+typedef struct er_word_sink {
+    er_word *words;
+    size_t capacity;
+    size_t count;
+} er_word_sink;
+
+/* Offsets of the parts of the memory block. */
+typedef struct er_recognizer_layout {
+    size_t resampler, resampler_size;
+    size_t frontend, frontend_size;
+    size_t stream, stream_size;
+    size_t decoder, decoder_size;
+    size_t features, quantized, logits;
+    size_t size;
+} er_recognizer_layout;
+
+/* ---------------------------------------------------------------------------------- life cycle */
+
+static size_t take(size_t *used, size_t size)
+{
+    const size_t offset = *used;
+
+    *used += (size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
+    return offset;
+}
+
+static er_status plan_layout(const er_model *model, uint32_t sample_rate,
+                             er_recognizer_layout *layout)
+{
+    size_t used = 0;
+
+    memset(layout, 0, sizeof *layout);
+    if (model == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (!model->has_frontend || !model->has_decoder || model->label_count == 0) {
+        return ER_ERROR_MISSING;
+    }
+    if (sample_rate != ER_SAMPLE_RATE) {
+        layout->resampler_size = er_resampler_size(sample_rate);
+        if (layout->resampler_size == 0) {
+            return ER_ERROR_ARGUMENT;
+        }
+    }
+    layout->frontend_size = er_frontend_size(&model->frontend);
+    layout->stream_size = er_stream_size(model);
+    layout->decoder_size = er_decoder_size(model);
+    (void)take(&used, sizeof(er_recognizer));
+    layout->resampler = take(&used, layout->resampler_size);
+    layout->frontend = take(&used, layout->frontend_size);
+    layout->stream = take(&used, layout->stream_size);
+    layout->decoder = take(&used, layout->decoder_size);
+    layout->features = take(&used, model->input_size * sizeof(float));
+    layout->quantized = take(&used, model->input_size * sizeof(int8_t));
+    layout->logits = take(&used, model->output_size * sizeof(int16_t));
+    layout->size = used;
+    return ER_OK;
+}
+
+size_t er_recognizer_size(const er_model *model, uint32_t sample_rate)
+{
+    er_recognizer_layout layout;
+
+    return plan_layout(model, sample_rate, &layout) == ER_OK ? layout.size : 0;
+}
+
+/* The parts are placed in the block, so none of them owns anything. */
+er_status er_recognizer_init(void *memory, size_t memory_size, const er_model *model,
+                             uint32_t sample_rate, er_recognizer **recognizer_out)
+{
+    er_recognizer *recognizer = memory;
+    char *block = memory;
+    er_recognizer_layout layout;
+    er_status status;
+
+    if (memory == NULL || recognizer_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    status = plan_layout(model, sample_rate, &layout);
+    if (status != ER_OK) {
+        return status;
+    }
+    if ((uintptr_t)memory % ER_ALIGNMENT != 0 || memory_size < layout.size) {
+        return ER_ERROR_MEMORY;
+    }
+    memset(recognizer, 0, sizeof *recognizer);
+    recognizer->model = model;
+    recognizer->features = (float *)(void *)(block + layout.features);
+    recognizer->quantized = (int8_t *)(void *)(block + layout.quantized);
+    recognizer->logits = (int16_t *)(void *)(block + layout.logits);
+    if (layout.resampler_size != 0) {
+        status = er_resampler_init(block + layout.resampler, layout.resampler_size, sample_rate,
+                                   &recognizer->resampler);
+    }
+    if (status == ER_OK) {
+        status = er_frontend_init(block + layout.frontend, layout.frontend_size, &model->frontend,
+                                  &recognizer->frontend);
+    }
+    if (status == ER_OK) {
+        status = er_stream_init(block + layout.stream, layout.stream_size, model,
+                                &recognizer->stream);
+    }
+    if (status == ER_OK) {
+        status = er_decoder_init(block + layout.decoder, layout.decoder_size, model,
+                                 &recognizer->decoder);
+    }
+    if (status != ER_OK) {
+        return status;
+    }
+    er_recognizer_reset(recognizer);
+    *recognizer_out = recognizer;
+    return ER_OK;
+}
+
+/* malloc aligns to less than a cache line: take one line more and remember what to free. */
+er_status er_recognizer_create(const er_model *model, uint32_t sample_rate,
+                               er_recognizer **recognizer_out)
+{
+    er_recognizer_layout layout;
+    char *allocation;
+    char *memory;
+    er_status status;
+
+    if (recognizer_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    status = plan_layout(model, sample_rate, &layout);
+    if (status != ER_OK) {
+        return status;
+    }
+    allocation = malloc(layout.size + ER_ALIGNMENT);
+    if (allocation == NULL) {
+        return ER_ERROR_MEMORY;
+    }
+    memory = allocation + (ER_ALIGNMENT - (uintptr_t)allocation % ER_ALIGNMENT);
+    status = er_recognizer_init(memory, layout.size, model, sample_rate, recognizer_out);
+    if (status != ER_OK) {
+        free(allocation);
+        return status;
+    }
+    (*recognizer_out)->allocation = allocation;
+    return ER_OK;
+}
+
+/* An object of er_recognizer_init owns nothing: destroying it does nothing. */
+void er_recognizer_destroy(er_recognizer *recognizer)
+{
+    if (recognizer != NULL) {
+        free(recognizer->allocation);
+    }
+}
+
+/* The threshold is a setting, not history: it stays. */
+void er_recognizer_reset(er_recognizer *recognizer)
+{
+    if (recognizer == NULL) {
+        return;
+    }
+    if (recognizer->resampler != NULL) {
+        er_resampler_reset(recognizer->resampler);
+    }
+    er_frontend_reset(recognizer->frontend);
+    er_stream_reset(recognizer->stream);
+    er_decoder_reset(recognizer->decoder);
+    recognizer->input.begin = recognizer->input.end = 0;
+    recognizer->pcm.begin = recognizer->pcm.end = 0;
+    recognizer->logits_are_due = 0;
+    recognizer->held = 0;
+    recognizer->phase = PHASE_IDLE;
+}
+
+er_status er_recognizer_set_threshold(er_recognizer *recognizer, float threshold)
+{
+    return recognizer == NULL ? ER_ERROR_ARGUMENT
+                              : er_decoder_set_threshold(recognizer->decoder, threshold);
+}
+
+/* ------------------------------------------------------------------------------------- stages */
+
+/* features[] through the network; the logits wait for the decoder. */
+static er_status step_network(er_recognizer *recognizer)
+{
+    er_status status = er_model_quantize_input(recognizer->model, recognizer->features,
+                                               recognizer->quantized);
+
+    if (status == ER_OK) {
+        status = er_stream_step_quantized(recognizer->stream, recognizer->quantized,
+                                          recognizer->logits);
+    }
+    recognizer->logits_are_due = status == ER_OK;
+    return status;
+}
+
+/* Hand waiting logits to the decoder. One step reports at most one word, and there is room. */
+static er_status decode(er_recognizer *recognizer, er_word_sink *sink)
+{
+    size_t words = 0;
+    size_t consumed = 0;
+    const er_status status =
+        er_decoder_push(recognizer->decoder, recognizer->logits, 1, sink->words + sink->count,
+                        sink->capacity - sink->count, &words, &consumed);
+
+    sink->count += words;
+    recognizer->logits_are_due = 0;
+    return status;
+}
+
+/* Samples of pcm into the front end until it gives a feature vector; that goes to the network. */
+static er_status extract(er_recognizer *recognizer)
+{
+    er_sample_block *pcm = &recognizer->pcm;
+    size_t frames = 0;
+    size_t used = 0;
+    er_status status =
+        er_frontend_push(recognizer->frontend, pcm->samples + pcm->begin, pcm->end - pcm->begin,
+                         recognizer->features, 1, &frames, &used);
+
+    pcm->begin += used;
+    if (status == ER_OK && frames == 1) {
+        status = step_network(recognizer);
+    }
+    return status;
+}
+
+/* Samples of input through the resampler into the empty block pcm. */
+static er_status resample(er_recognizer *recognizer)
+{
+    er_sample_block *input = &recognizer->input;
+    er_sample_block *pcm = &recognizer->pcm;
+    size_t produced = 0;
+    size_t used = 0;
+    er_status status;
+
+    if (recognizer->resampler == NULL) {
+        produced = used = input->end - input->begin;
+        memcpy(pcm->samples, input->samples + input->begin, used * sizeof(float));
+        status = ER_OK;
+    } else {
+        status = er_resampler_push(recognizer->resampler, input->samples + input->begin,
+                                   input->end - input->begin, pcm->samples, BLOCK_SAMPLES,
+                                   &produced, &used);
+    }
+    input->begin += used;
+    pcm->begin = 0;
+    pcm->end = produced;
+    return status;
+}
+
+/* Move what is inside, the latest stage first, until nothing can move or the words are full. */
+static er_status advance(er_recognizer *recognizer, er_word_sink *sink, int *drained)
+{
+    er_status status = ER_OK;
+
+    *drained = 0;
+    while (status == ER_OK && sink->count < sink->capacity) {
+        if (recognizer->logits_are_due) {
+            status = decode(recognizer, sink);
+        } else if (recognizer->pcm.begin < recognizer->pcm.end) {
+            status = extract(recognizer);
+        } else if (recognizer->input.begin < recognizer->input.end) {
+            status = resample(recognizer);
+        } else {
+            *drained = 1;
+            break;
+        }
+    }
+    return status;
+}
+
+/* A whole block of the caller's samples; not-a-number counts as 0, and the rest is clamped to full
+ * scale, so that one bad sample cannot poison the filters. */
+static size_t take_samples(er_recognizer *recognizer, const float *samples, size_t count)
+{
+    er_sample_block *input = &recognizer->input;
+    const size_t size = count < BLOCK_SAMPLES ? count : BLOCK_SAMPLES;
+    size_t i;
+
+    for (i = 0; i < size; i++) {
+        const float x = samples[i];
+
+        input->samples[i] = x != x ? 0.0f : x > 1.0f ? 1.0f : x < -1.0f ? -1.0f : x;
+    }
+    input->begin = 0;
+    input->end = size;
+    return size;
+}
+
+/* Cepstra into the front end until it gives a feature vector. */
+static er_status take_cepstra(er_recognizer *recognizer, const float *cepstra, size_t count,
+                              size_t *used)
+{
+    size_t frames = 0;
+    er_status status = er_frontend_push_cepstra(recognizer->frontend, cepstra, count,
+                                                recognizer->features, 1, &frames, used);
+
+    if (status == ER_OK && frames == 1) {
+        status = step_network(recognizer);
+    }
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------ streaming */
+
+/* Both kinds of input: width 1 for samples, cepstrum_count for cepstra. If the words are full
+ * while something is still inside, the last sample or frame taken is reported as not consumed, so
+ * that the caller comes back for the rest; it is skipped when it comes again (held). */
+static er_status push(er_recognizer *recognizer, er_recognizer_phase phase, const float *data,
+                      size_t width, size_t count, er_word_sink *sink, size_t *consumed_out)
+{
+    size_t taken = 0;
+    int drained;
+    er_status status;
+
+    if (count > 0) {
+        if (recognizer->phase != PHASE_IDLE && recognizer->phase != phase) {
+            return ER_ERROR_ARGUMENT;
+        }
+        recognizer->phase = phase;
+    }
+    status = advance(recognizer, sink, &drained);
+    if (status == ER_OK && drained && count > 0) {
+        taken = recognizer->held;
+        recognizer->held = 0;
+    }
+    while (status == ER_OK && drained && taken < count) {
+        size_t used = 0;
+
+        if (phase == PHASE_SAMPLES) {
+            used = take_samples(recognizer, data + taken, count - taken);
+        } else {
+            status = take_cepstra(recognizer, data + taken * width, count - taken, &used);
+        }
+        taken += used;
+        if (status == ER_OK) {
+            status = advance(recognizer, sink, &drained);
+        }
+    }
+    if (status == ER_OK && !drained && taken > 0) {
+        recognizer->held = 1;
+        taken--;
+    }
+    *consumed_out = taken;
+    return status;
+}
+
+static int call_is_legal(const er_recognizer *recognizer, const float *data, size_t count,
+                         const er_word *words_out, size_t capacity, const size_t *word_count_out,
+                         const size_t *consumed_out)
+{
+    return recognizer != NULL && (data != NULL || count == 0) && words_out != NULL &&
+           capacity > 0 && word_count_out != NULL && consumed_out != NULL;
+}
+
+er_status er_recognizer_push(er_recognizer *recognizer, const float *samples, size_t count,
+                             er_word *words_out, size_t capacity, size_t *word_count_out,
+                             size_t *consumed_out)
+{
+    er_word_sink sink = {words_out, capacity, 0};
+    size_t consumed = 0;
+    er_status status;
+
+    if (!call_is_legal(recognizer, samples, count, words_out, capacity, word_count_out,
+                       consumed_out)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    status = push(recognizer, PHASE_SAMPLES, samples, 1, count, &sink, &consumed);
+    if (status == ER_OK) {
+        *word_count_out = sink.count;
+        *consumed_out = consumed;
+    }
+    return status;
+}
+
+er_status er_recognizer_push_cepstra(er_recognizer *recognizer, const float *cepstra, size_t count,
+                                     er_word *words_out, size_t capacity, size_t *word_count_out,
+                                     size_t *consumed_out)
+{
+    er_word_sink sink = {words_out, capacity, 0};
+    size_t consumed = 0;
+    er_status status;
+
+    if (!call_is_legal(recognizer, cepstra, count, words_out, capacity, word_count_out,
+                       consumed_out)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    status = push(recognizer, PHASE_CEPSTRA, cepstra, recognizer->model->frontend.cepstrum_count,
+                  count, &sink, &consumed);
+    if (status == ER_OK) {
+        *word_count_out = sink.count;
+        *consumed_out = consumed;
+    }
+    return status;
+}
+
+/* One move towards the end: the resampler's delay, then the front end's with the quiet frames (0.3
+ * s, rounded up to whole frames), then the word in progress. Nothing waits inside, and there is
+ * room for a word. */
+static er_status drain_step(er_recognizer *recognizer, er_word_sink *sink)
+{
+    const uint32_t hop = recognizer->model->frontend.hop_samples;
+    er_status status = ER_OK;
+    size_t count = 0;
+
+    if (recognizer->phase == PHASE_DRAIN_RESAMPLER) {
+        if (recognizer->resampler != NULL) {
+            status = er_resampler_flush(recognizer->resampler, recognizer->pcm.samples,
+                                        BLOCK_SAMPLES, &count);
+            recognizer->pcm.begin = 0;
+            recognizer->pcm.end = count;
+        }
+        if (count < BLOCK_SAMPLES) {
+            recognizer->phase = PHASE_DRAIN_FRONTEND;
+        }
+    } else if (recognizer->phase == PHASE_DRAIN_FRONTEND) {
+        status = er_frontend_flush(recognizer->frontend, (QUIET_SAMPLES + hop - 1) / hop,
+                                   recognizer->features, 1, &count);
+        if (status == ER_OK && count == 1) {
+            status = step_network(recognizer);
+        } else {
+            recognizer->phase = PHASE_DRAIN_DECODER;
+        }
+    } else {
+        status = er_decoder_finish(recognizer->decoder, sink->words + sink->count,
+                                   sink->capacity - sink->count, &count);
+        sink->count += count;
+        recognizer->phase = PHASE_FINISHED;
+    }
+    return status;
+}
+
+/* Cepstra never went through the resampler, so there is nothing in it to drain. */
+er_status er_recognizer_finish(er_recognizer *recognizer, er_word *words_out, size_t capacity,
+                               size_t *word_count_out)
+{
+    er_word_sink sink = {words_out, capacity, 0};
+    er_status status;
+    int drained;
+
+    if (recognizer == NULL || words_out == NULL || capacity == 0 || word_count_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    if (recognizer->phase < PHASE_DRAIN_RESAMPLER) {
+        recognizer->phase =
+            recognizer->phase == PHASE_CEPSTRA ? PHASE_DRAIN_FRONTEND : PHASE_DRAIN_RESAMPLER;
+    }
+    do {
+        status = advance(recognizer, &sink, &drained);
+        if (status == ER_OK && drained && recognizer->phase != PHASE_FINISHED) {
+            status = drain_step(recognizer, &sink);
+            drained = 0;
+        }
+    } while (status == ER_OK && !drained && sink.count < sink.capacity);
+    if (status == ER_OK) {
+        *word_count_out = sink.count;
+    }
+    return status;
+}
+
+er_status er_recognizer_posteriors(const er_recognizer *recognizer, float *posteriors_out)
+{
+    if (recognizer == NULL || posteriors_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    er_decoder_posteriors(recognizer->decoder, posteriors_out);
+    return ER_OK;
+}

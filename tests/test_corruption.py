@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""Damaged files in C, under the address and undefined-behavior sanitizers: check_corruption.c."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NATIVE = ROOT / "native"
+GOLDEN = ROOT / "tests" / "golden"
+FLAGS = (
+    "-std=c11 -g -O1 -ffp-contract=off -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror "
+    "-fsanitize=address,undefined -fno-sanitize-recover=all"
+).split()
+#: Files of which every byte takes every value; of the others, every 16th value.
+THOROUGH = ("stack_mixed_full", "gru_ternary_small", "lstm_pow2_shared")
+
+
+def library_sources():
+    """The C files of the library, as native/CMakeLists.txt lists them."""
+    text = (NATIVE / "CMakeLists.txt").read_text(encoding="utf-8")
+    return [NATIVE / name for name in sorted(set(re.findall(r"\bsrc/[\w/]+\.c\b", text)))]
+
+
+@pytest.fixture(scope="module")
+def check_corruption(tmp_path_factory):
+    """The program, built with sanitizers."""
+    compiler = shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("corruption")
+    empty = folder / "empty.c"
+    empty.write_text("int main(void) { return 0; }\n")
+    probe = [compiler, *FLAGS, str(empty), "-o", str(folder / "empty")]
+    if subprocess.run(probe, capture_output=True).returncode != 0:
+        pytest.skip(f"{compiler} has no address and undefined-behavior sanitizers")
+    program = folder / "check_corruption"
+    sources = [NATIVE / "tests" / "check_corruption.c", *library_sources()]
+    includes = [f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'src'}"]
+    subprocess.run([compiler, *FLAGS, *includes, *map(str, sources), "-o", str(program)], check=True)
+    return program
+
+
+def run(program, *arguments):
+    """Counts (refused, accepted) per file; fails the test with what the program said."""
+    result = subprocess.run([str(program), *map(str, arguments)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-4000:]
+    found = re.findall(r"(\d+) refused, (\d+) accepted and run", result.stdout)
+    return [(int(refused), int(accepted)) for refused, accepted in found]
+
+
+@pytest.mark.parametrize("name", THOROUGH)
+def test_every_value_of_every_byte(check_corruption, name):
+    path = GOLDEN / f"{name}.ernn"
+    ((refused, accepted),) = run(check_corruption, path)
+    assert refused > 255 * path.stat().st_size
+    assert accepted > 10000
+
+
+def test_some_values_of_every_byte_of_every_file(check_corruption):
+    paths = sorted(path for path in GOLDEN.glob("*.ernn") if path.stem not in THOROUGH)
+    counts = run(check_corruption, "--stride", 16, *paths)
+    assert len(counts) == len(paths)
+    assert all(accepted > 0 for _, accepted in counts)
+
+
+def test_check_refuses_a_bad_file(check_corruption):
+    path = GOLDEN / "bad" / "R05_checksum.ernn"
+    result = subprocess.run([str(check_corruption), str(path)], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "not a good file" in result.stderr
+
+
+def test_fuzz_target_runs_on_the_golden_files(tmp_path):
+    """A short run; native/tests/fuzz_format.c says how to start a long one."""
+    compiler = shutil.which("clang") or shutil.which("clang-14")
+    if compiler is None:
+        pytest.skip("no clang")
+    program = tmp_path / "fuzz_format"
+    flags = [flag.replace("=address", "=fuzzer,address") for flag in FLAGS]
+    sources = [NATIVE / "tests" / "fuzz_format.c", *library_sources()]
+    includes = [f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'src'}"]
+    build = subprocess.run(
+        [compiler, *flags, *includes, *map(str, sources), "-o", str(program)], capture_output=True, text=True
+    )
+    if build.returncode != 0 and "libclang_rt" in build.stderr:
+        pytest.skip(f"{compiler} has no libFuzzer")
+    assert build.returncode == 0, build.stderr
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for path in GOLDEN.rglob("*.ernn"):
+        shutil.copy(path, corpus)
+    result = subprocess.run(
+        [
+            str(program),
+            "-max_len=4096",
+            "-runs=100000",
+            "-seed=1",
+            f"-artifact_prefix={tmp_path}/",
+            str(corpus),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
