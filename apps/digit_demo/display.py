@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""What the demo shows: words on standard output, everything else on standard error."""
+
+import json
+import shutil
+import sys
+import time
+
+import numpy as np
+
+DIGITS = {
+    "zero": 0,
+    "oh": 0,
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+}
+
+_METER_INTERVAL_S = 0.1
+_METER_FLOOR_DB = -60.0
+_METER_WIDTH = 12
+
+
+def digit_text(label):
+    """A label as shown: its digit, or itself if it is none."""
+    return str(DIGITS.get(label, label))
+
+
+def word_json(word):
+    """One line of ``--json``.
+
+    Parameters
+    ----------
+    word : edge_runtime.Word
+
+    Returns
+    -------
+    str
+        Object with word, digit (null if it is none), start_s, end_s, confidence.
+    """
+    return json.dumps(
+        {
+            "word": word.label,
+            "digit": DIGITS.get(word.label),
+            "start_s": round(word.start_s, 3),
+            "end_s": round(word.end_s, 3),
+            "confidence": round(word.confidence, 4),
+        }
+    )
+
+
+def level_db(samples):
+    """Level in dB below full scale (root mean square), at least -60.
+
+    Parameters
+    ----------
+    samples : float32 [shape=(n,)]
+
+    Returns
+    -------
+    float
+    """
+    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+    return max(_METER_FLOOR_DB, 10 * np.log10(max(power, 1e-12)))
+
+
+class Display:
+    """Output of the demo.
+
+    Words go to standard output: with `as_json` an object per line; else digits growing on one line
+    if it is a terminal, and a line per word if not. Notes and the level meter go to standard error.
+
+    Parameters
+    ----------
+    as_json, quiet : bool
+    meter : bool
+        Show the level; only done while standard error is a terminal.
+    """
+
+    def __init__(self, as_json, quiet, meter):
+        self._json = as_json
+        self._quiet = quiet
+        self._growing = sys.stdout.isatty() and not as_json
+        self._meter = meter and not quiet and sys.stderr.isatty()
+        self._meter_shown = False
+        self._next_meter = 0.0
+        self._digits = ""
+
+    def word(self, word):
+        """Show a recognized word at once."""
+        self._clear_meter()
+        if self._json:
+            print(word_json(word), flush=True)
+            return
+        text = digit_text(word.label)
+        if not self._growing:
+            print(text, flush=True)
+            return
+        separator = " " if len(text) > 1 and self._digits else ""
+        width = shutil.get_terminal_size().columns - _METER_WIDTH - 24
+        if self._digits and len(self._digits) + len(text) > max(width, 10):
+            print(flush=True)
+            self._digits = ""
+        self._digits += separator + text
+        print(f"\r{self._digits}", end="", flush=True)
+
+    def meter(self, samples, dropped):
+        """Redraw the level meter, ten times a second at most."""
+        now = time.monotonic()
+        if not self._meter or now < self._next_meter:
+            return
+        self._next_meter = now + _METER_INTERVAL_S
+        level = level_db(samples)
+        filled = round(_METER_WIDTH * (1 - level / _METER_FLOOR_DB))
+        bar = "#" * filled + "-" * (_METER_WIDTH - filled)
+        drops = f"  dropped {dropped}" if dropped else ""
+        self._clear_meter()
+        # Save the cursor, draw behind the digits, return: the next digit overwrites the meter.
+        print(f"\x1b[s  [{bar}] {level:4.0f} dB{drops}\x1b[u", end="", file=sys.stderr, flush=True)
+        self._meter_shown = True
+
+    def note(self, text):
+        """A line for the reader, unless quiet."""
+        if not self._quiet:
+            self.end()
+            print(text, file=sys.stderr, flush=True)
+
+    def end(self):
+        """End the line of digits."""
+        self._clear_meter()
+        if self._growing and self._digits:
+            print(flush=True)
+            self._digits = ""
+
+    def _clear_meter(self):
+        if self._meter_shown:
+            print("\x1b[K", end="", file=sys.stderr, flush=True)
+            self._meter_shown = False

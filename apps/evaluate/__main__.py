@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: MIT
+"""Command line of the evaluation."""
+
+import argparse
+import json
+import sys
+import time
+
+from apps.corpus import CorpusError, read_folder
+from apps.evaluate.metrics import Score, digit_word
+from edge_runtime import EdgeRuntimeError, Model
+
+_EXIT_BAD_INPUT = 2
+_SPEAKERS_SHOWN = 10
+
+
+def build_parser():
+    """The command line's argparse.ArgumentParser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m apps.evaluate",
+        description="Recognize the recordings of folders that hold an index.csv beside FLAC files or "
+        "features.npz, and report word error rate, string error, accuracy on single words, false words "
+        "per minute on recordings without digits, and the real-time factor.",
+        epilog="The letter 'o' in a label counts as 'oh'. Word and string errors are taken over recordings "
+        "with at least one digit word.",
+    )
+    parser.add_argument(
+        "--data", nargs="+", action="extend", required=True, metavar="DIR", help="folders of recordings"
+    )
+    parser.add_argument("--split", default="test", help="value of the column 'split', or all (%(default)s)")
+    parser.add_argument("-m", "--model", metavar="FILE", help="model file (the one in the package)")
+    parser.add_argument("--kernel", metavar="NAME", help="kernel to use, such as scalar")
+    parser.add_argument("--threshold", type=float, help="drop words of less confidence, 0 to 1 (the model's)")
+    parser.add_argument(
+        "--digits-only", action="store_true", help="only recordings whose label is digit words alone"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="list wrong recordings (standard error) and all speakers"
+    )
+    return parser
+
+
+class EvaluationError(ValueError):
+    """Nothing can be evaluated; the message is one line."""
+
+
+def read_utterances(folders, split, digits_only):
+    """Read the recordings to score.
+
+    Parameters
+    ----------
+    folders : sequence of str
+    split : str
+        Value of the column `split`, or "all".
+    digits_only : bool
+        Leave out recordings with any other word in their label.
+
+    Returns
+    -------
+    list of apps.corpus.Utterance
+
+    Raises
+    ------
+    CorpusError, EvaluationError
+        A folder cannot be read, or nothing is left.
+    """
+    utterances = []
+    for folder in folders:
+        utterances += read_folder(folder, None if split == "all" else (split,))
+    where = ", ".join(folders)
+    if not utterances:
+        raise EvaluationError(f"{where}: no recordings in split {split!r}; try --split all")
+    if digits_only:
+        utterances = [u for u in utterances if u.words and all(map(digit_word, u.words))]
+        if not utterances:
+            raise EvaluationError(f"{where}: no label consists of digit words alone; omit --digits-only")
+    return utterances
+
+
+def recognize(recognizer, utterance):
+    """Recognize one recording from a fresh start.
+
+    Parameters
+    ----------
+    recognizer : edge_runtime.Recognizer
+        At 16 kHz.
+    utterance : apps.corpus.Utterance
+
+    Returns
+    -------
+    words : list of edge_runtime.Word
+    seconds : float
+        Wall time of the recognition alone.
+    """
+    start = time.perf_counter()
+    recognizer.reset()
+    if utterance.pcm is None:
+        words = recognizer.accept_cepstra(utterance.cepstra)
+    else:
+        words = recognizer.accept_waveform(utterance.pcm)
+    words += recognizer.finish()
+    return words, time.perf_counter() - start
+
+
+def evaluate(model, utterances, threshold=None, on_result=None):
+    """Score a model.
+
+    Parameters
+    ----------
+    model : edge_runtime.Model
+    utterances : sequence of apps.corpus.Utterance
+    threshold : float, optional
+        As `edge_runtime.Model.recognizer`.
+    on_result : callable, optional
+        Called as ``on_result(utterance, words, right)`` after each recording.
+
+    Returns
+    -------
+    apps.evaluate.metrics.Score
+    """
+    recognizer = model.recognizer(threshold=threshold)
+    score = Score()
+    for utterance in utterances:
+        words, seconds = recognize(recognizer, utterance)
+        hypothesis = [word.label for word in words]
+        right = score.add(utterance.words, hypothesis, utterance.speaker, utterance.duration_s, seconds)
+        if on_result is not None:
+            on_result(utterance, words, right)
+    return score
+
+
+# ---------------------------------------------------------------------------------------- output
+
+
+class _Progress:
+    """A bar on standard error while it is a terminal, and the wrong recordings if wanted."""
+
+    def __init__(self, total, verbose):
+        self._total = total
+        self._done = 0
+        self._verbose = verbose
+        self._shown = sys.stderr.isatty()
+
+    def update(self, utterance, words, right):
+        self._done += 1
+        if self._verbose and not right:
+            self.clear()
+            heard = " ".join(word.label for word in words) or "(nothing)"
+            said = " ".join(utterance.words)
+            print(f"{utterance.key} {utterance.speaker} {utterance.take}: {said} -> {heard}", file=sys.stderr)
+        if self._shown and (self._done % 10 == 0 or self._done == self._total):
+            filled = 40 * self._done // self._total
+            bar = "#" * filled + "-" * (40 - filled)
+            print(f"\r[{bar}] {self._done}/{self._total}", end="", file=sys.stderr, flush=True)
+
+    def clear(self):
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _percent(value):
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def print_report(score, stream, all_speakers):
+    """Print summary and tables.
+
+    Parameters
+    ----------
+    score : apps.evaluate.metrics.Score
+    stream : text file
+    all_speakers : bool
+        False: only the speakers with the most errors.
+    """
+    summary = score.summary()
+    errors = score.errors
+    lines = [
+        f"recordings             {summary['utterances']} ({summary['audio_s'] / 60:.1f} min)",
+        f"word error rate        {_percent(summary['wer'])} ({errors.words} words: {errors.substitutions} "
+        f"substituted, {errors.deletions} deleted, {errors.insertions} inserted)",
+        f"string error           {_percent(summary['string_error'])} ({errors.wrong_strings} of "
+        f"{errors.utterances} recordings with digits)",
+        f"accuracy, single words {_percent(summary['accuracy'])} ({score.single_words_right} of "
+        f"{score.single_words})",
+    ]
+    if score.digitless_recordings:
+        lines.append(
+            f"false words            {summary['false_words_per_minute']:.2f} per minute ({score.false_words} "
+            f"in {summary['minutes_without_digits']:.1f} min without digits)"
+        )
+    lines.append(f"real-time factor       {summary['real_time_factor']:.4f}")
+    lines += ["", f"{'label':<8}{'words':>7}{'right':>7}{'missed':>8}{'inserted':>10}  taken for"]
+    for label, count in score.labels.items():
+        if count.words or count.inserted:
+            taken = ", ".join(f"{word} {times}" for word, times in count.taken_for.most_common())
+            numbers = f"{count.words:>7}{count.right:>7}{count.missed:>8}{count.inserted:>10}"
+            lines.append(f"{label:<8}{numbers}  {taken}".rstrip())
+    speakers = sorted(score.speakers.items(), key=lambda item: (-item[1].word_errors, item[0]))
+    if speakers:
+        lines += ["", f"{'speaker':<16}{'recordings':>11}{'words':>7}{'errors':>8}{'word error rate':>17}"]
+        shown = speakers if all_speakers else speakers[:_SPEAKERS_SHOWN]
+        for name, group in shown:
+            lines.append(
+                f"{name:<16}{group.utterances:>11}{group.words:>7}{group.word_errors:>8}{_percent(group.wer):>17}"
+            )
+        if len(shown) < len(speakers):
+            rest = len(speakers) - len(shown)
+            lines.append(f"... and {rest} more with no more errors each (all of them: --verbose)")
+    print("\n".join(lines), file=stream)
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    try:
+        if options.model is None:
+            model = Model.default(options.kernel)
+        else:
+            model = Model.load(options.model, options.kernel)
+        utterances = read_utterances(options.data, options.split, options.digits_only)
+        progress = _Progress(len(utterances), options.verbose)
+        score = evaluate(model, utterances, options.threshold, progress.update)
+    except (CorpusError, EvaluationError, EdgeRuntimeError, OSError, ValueError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return _EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("\nevaluate: interrupted", file=sys.stderr)
+        return 130
+    progress.clear()
+    if not options.json:
+        print_report(score, sys.stdout, options.verbose)
+    else:
+        if options.verbose:
+            print_report(score, sys.stderr, True)
+        print(json.dumps(score.summary()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

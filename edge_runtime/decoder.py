@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""Logits to words."""
+
+import dataclasses
+
+import numpy as np
+
+from edge_runtime._native import ffi, lib
+from edge_runtime._native_object import NativeObject, checked_array, pointer_to
+from edge_runtime.errors import _check
+
+_CAPACITY = 16  # words per C call
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """One recognized word.
+
+    Attributes
+    ----------
+    label : str
+        Label of the output.
+    index : int
+        Index of the output.
+    start_s, end_s : float
+        Estimated beginning and end in seconds since the first sample (decoder alone: since the
+        first step).
+    confidence : float
+        Greatest posterior probability of the word over its steps, 0 to 1.
+    """
+
+    label: str
+    index: int
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+class WordBuffer:
+    """Room for the words of a C call, and their conversion.
+
+    Parameters
+    ----------
+    labels : tuple of str
+    """
+
+    def __init__(self, labels):
+        self._labels = labels
+        self._words = ffi.new(f"er_word[{_CAPACITY}]")
+        self._count = ffi.new("size_t *")
+        self._consumed = ffi.new("size_t *")
+
+    def push(self, function, handle, data, item_size, count, what):
+        """Call an ``er_*_push`` function until it has used up its input.
+
+        Parameters
+        ----------
+        function, handle
+            C function and object.
+        data : cdata
+            Array of the input.
+        item_size : int
+            Elements per item of the input.
+        count : int
+            Items.
+        what : str
+            Beginning of an error message.
+
+        Returns
+        -------
+        list of Word
+        """
+        words = []
+        start = 0
+        while True:
+            status = function(
+                handle,
+                data + start * item_size,
+                count - start,
+                self._words,
+                _CAPACITY,
+                self._count,
+                self._consumed,
+            )
+            _check(status, what)
+            self._take(words)
+            start += self._consumed[0]
+            if start == count:
+                return words
+
+    def finish(self, function, handle, what):
+        """Call an ``er_*_finish`` function until no more words come; parameters as `push`."""
+        words = []
+        while True:
+            _check(function(handle, self._words, _CAPACITY, self._count), what)
+            self._take(words)
+            if self._count[0] < _CAPACITY:
+                return words
+
+    def _take(self, words):
+        for i in range(self._count[0]):
+            word = self._words[i]
+            words.append(
+                Word(self._labels[word.label], word.label, word.start_s, word.end_s, word.confidence)
+            )
+
+
+class Decoder(NativeObject):
+    """Greedy CTC decoder of one stream of logits; made by `Model.decoder`.
+
+    The best output per step, after adding the file's bias per output; runs of one label are one
+    word; blank separates; `unknown` is heard but not reported. A word is reported when its run
+    ends.
+
+    Parameters
+    ----------
+    model : Model
+        With labels, front end and decoder settings.
+
+    Raises
+    ------
+    EdgeRuntimeStateError (also a RuntimeError)
+        The model has no decoder settings.
+    """
+
+    def __init__(self, model):
+        handle = model._open_handle()
+        out = ffi.new("er_decoder **")
+        _check(lib.er_decoder_create(handle, out), "decoder")
+        super().__init__(out[0], lib.er_decoder_destroy, handle)
+        self._labels = model.labels
+        self._output_size = model.output_size
+        self._buffer = WordBuffer(model.labels)
+
+    def __repr__(self):
+        return f"Decoder(labels={self._labels})"
+
+    def push(self, logits):
+        """Decode steps.
+
+        Parameters
+        ----------
+        logits : int16 [shape=(steps, output_size)]
+            As `Stream.run_quantized` returns them.
+
+        Returns
+        -------
+        list of Word
+            Words that ended in these steps.
+        """
+        logits = checked_array("logits", logits, np.int16, ("steps", self._output_size))
+        data = ffi.cast("int16_t *", pointer_to(logits, "int16_t"))
+        with self._exclusive() as handle:
+            return self._buffer.push(
+                lib.er_decoder_push, handle, data, self._output_size, len(logits), "decoder push"
+            )
+
+    def finish(self):
+        """End of the signal: the word in progress, if any. Call `reset` before another signal.
+
+        Returns
+        -------
+        list of Word
+        """
+        with self._exclusive() as handle:
+            return self._buffer.finish(lib.er_decoder_finish, handle, "decoder finish")
+
+    def reset(self):
+        """Forget the signal; threshold and biases stay."""
+        with self._exclusive() as handle:
+            lib.er_decoder_reset(handle)
+
+    def set_threshold(self, threshold):
+        """Drop words below this confidence; the default is in the model file.
+
+        Parameters
+        ----------
+        threshold : float
+            0 to 1.
+        """
+        with self._exclusive() as handle:
+            _check(
+                lib.er_decoder_set_threshold(handle, checked_threshold(threshold)),
+                "decoder threshold",
+            )
+
+    def set_bias(self, label, bias):
+        """Replace the file's bias of one output, for choosing an operating point.
+
+        Parameters
+        ----------
+        label : str or int
+            Label or index of the output.
+        bias : int
+            Unit 1/2048, -32768 to 32767.
+        """
+        if isinstance(label, str):
+            if label not in self._labels:
+                raise ValueError(f"label: expected one of {', '.join(self._labels)}, got {label!r}")
+            label = self._labels.index(label)
+        if not 0 <= label < self._output_size:
+            raise ValueError(f"label: expected an index below {self._output_size}, got {label}")
+        if not -32768 <= bias <= 32767:
+            raise ValueError(f"bias: expected -32768 to 32767, got {bias}")
+        with self._exclusive() as handle:
+            _check(lib.er_decoder_set_bias(handle, label, bias), "decoder bias")
+
+
+def checked_threshold(threshold):
+    """`threshold` as a float, or ValueError if it is not in 0 to 1."""
+    threshold = float(threshold)
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold: expected 0 to 1, got {threshold}")
+    return threshold

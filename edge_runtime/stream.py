@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""Recurrent state of one input stream."""
+
+import numpy as np
+
+from edge_runtime._native import ffi, lib
+from edge_runtime._native_object import NativeObject, checked_array, pointer_to
+from edge_runtime.errors import _check
+
+
+class Stream(NativeObject):
+    """State of a network on one input stream; made by `Model.stream`.
+
+    A stream belongs to one thread at a time; any number of streams share a model.
+
+    Parameters
+    ----------
+    model : Model
+    """
+
+    def __init__(self, model):
+        handle = model._open_handle()
+        out = ffi.new("er_stream **")
+        _check(lib.er_stream_create(handle, out), "stream")
+        super().__init__(out[0], lib.er_stream_destroy, handle)
+        self._input_size = model.input_size
+        self._output_size = model.output_size
+        self._state_size = model.info["state_size"]
+
+    def __repr__(self):
+        return f"Stream(input_size={self._input_size}, output_size={self._output_size})"
+
+    def step(self, x):
+        """Advance one step.
+
+        Parameters
+        ----------
+        x : float32 [shape=(input_size,)]
+            Features in real units; rounded to the network's int8 inputs by the scale and offset
+            in the model file. Not-a-number becomes 0.
+
+        Returns
+        -------
+        float32 [shape=(output_size,)]
+            Logits in real units.
+        """
+        x = checked_array("x", x, np.float32, (self._input_size,))
+        y = np.empty(self._output_size, np.float32)
+        with self._exclusive() as handle:
+            status = lib.er_stream_step(handle, pointer_to(x, "float"), pointer_to(y, "float"))
+        _check(status, "stream step")
+        return y
+
+    def run(self, x):
+        """Advance many steps; equal to as many calls of `step`, bit for bit.
+
+        Parameters
+        ----------
+        x : float32 [shape=(steps, input_size)]
+
+        Returns
+        -------
+        float32 [shape=(steps, output_size)]
+        """
+        x = checked_array("x", x, np.float32, ("steps", self._input_size))
+        y = np.empty((len(x), self._output_size), np.float32)
+        with self._exclusive() as handle:
+            status = lib.er_stream_run(handle, pointer_to(x, "float"), len(x), pointer_to(y, "float"))
+        _check(status, "stream run")
+        return y
+
+    def step_quantized(self, x):
+        """Advance one step on integers only.
+
+        Parameters
+        ----------
+        x : int8 [shape=(input_size,)]
+            In -127 to 127; -128 is read as -127. See `Model.quantize_input`.
+
+        Returns
+        -------
+        int16 [shape=(output_size,)]
+            Logits; unit 1/2048, or 1/32768 if the last layer ends in tanh or sigmoid.
+        """
+        x = checked_array("x", x, np.int8, (self._input_size,))
+        y = np.empty(self._output_size, np.int16)
+        with self._exclusive() as handle:
+            status = lib.er_stream_step_quantized(handle, pointer_to(x, "int8_t"), pointer_to(y, "int16_t"))
+        _check(status, "stream step")
+        return y
+
+    def run_quantized(self, x):
+        """Advance many steps on integers only.
+
+        Parameters
+        ----------
+        x : int8 [shape=(steps, input_size)]
+
+        Returns
+        -------
+        int16 [shape=(steps, output_size)]
+        """
+        x = checked_array("x", x, np.int8, ("steps", self._input_size))
+        y = np.empty((len(x), self._output_size), np.int16)
+        with self._exclusive() as handle:
+            status = lib.er_stream_run_quantized(
+                handle, pointer_to(x, "int8_t"), len(x), pointer_to(y, "int16_t")
+            )
+        _check(status, "stream run")
+        return y
+
+    def reset(self):
+        """Return to the model's initial state."""
+        with self._exclusive() as handle:
+            lib.er_stream_reset(handle)
+
+    @property
+    def state(self):
+        """int16 [shape=(state_size,)] : the recurrent state, a copy; may be set.
+
+        Layers in order; a GRU or RNN layer contributes h, an LSTM layer h, then c. Any values
+        may be set.
+        """
+        state = np.empty(self._state_size, np.int16)
+        with self._exclusive() as handle:
+            _check(lib.er_stream_get_state(handle, pointer_to(state, "int16_t")), "stream state")
+        return state
+
+    @state.setter
+    def state(self, value):
+        value = checked_array("state", value, np.int16, (self._state_size,))
+        with self._exclusive() as handle:
+            _check(lib.er_stream_set_state(handle, pointer_to(value, "int16_t")), "stream state")

@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: MIT
+"""The recognizer: audio in, words out, whatever the chunks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from word_models import babble_audio, babble_model, tone, tone_model, tone_signal
+
+import edge_runtime as er
+from edge_runtime._native import ffi, lib
+from edge_runtime.format import ModelFile
+
+
+@pytest.fixture(scope="module")
+def tones():
+    return er.Model.from_bytes(tone_model(threshold=0.5))
+
+
+@pytest.fixture(scope="module")
+def babble():
+    return er.Model.from_bytes(babble_model())
+
+
+def recognize(recognizer, samples, chunk=None):
+    """All words of a signal pushed in chunks of one size, or in the sizes given."""
+    words = []
+    start = 0
+    sizes = iter([chunk or max(len(samples), 1)] * len(samples) if not isinstance(chunk, list) else chunk)
+    while start < len(samples):
+        size = next(sizes)
+        words += recognizer.accept_waveform(samples[start : start + size])
+        start += size
+    return words + recognizer.finish()
+
+
+def labels(words):
+    return [word.label for word in words]
+
+
+def test_tones_are_recognized(tones):
+    said = ["one", "two", "three", "unknown", "four", "one", "one"]
+    words = recognize(tones.recognizer(), tone_signal(said))
+    assert labels(words) == ["one", "two", "three", "four", "one", "one"]
+    starts = [0.2 + 0.45 * i for i in (0, 1, 2, 4, 5, 6)]
+    for word, start in zip(words, starts, strict=True):
+        assert word.end_s == pytest.approx(start + 0.25, abs=0.06)
+        assert 0.5 <= word.confidence <= 1
+
+
+def test_last_word_needs_no_silence_after_it(tones):
+    signal = np.concatenate([tone_signal(["one"]), tone("two", 0.25)])
+    recognizer = tones.recognizer()
+    assert labels(recognizer.accept_waveform(signal)) == ["one"]
+    assert labels(recognizer.finish()) == ["two"]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 159, 160, 161, 320, 4096])
+def test_any_chunking_gives_the_same_words(babble, chunk):
+    signal = babble_audio(6 if chunk > 1 else 2)
+    whole = recognize(babble.recognizer(), signal)
+    assert len(whole) > 10
+    assert recognize(babble.recognizer(), signal, chunk) == whole
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_chunking_gives_the_same_words_at_any_rate(babble, rate, seed):
+    signal = babble_audio(8, seed, rate)
+    whole = recognize(babble.recognizer(rate), signal)
+    assert len(whole) > 3
+    sizes = np.random.default_rng(seed).integers(1, 2000, len(signal)).tolist()
+    assert recognize(babble.recognizer(rate), signal, sizes) == whole
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_room_for_one_word_gives_the_same_words(babble, rate):
+    """The C calls with the least capacity, and the input in odd pieces."""
+    signal = babble_audio(4, 3, rate)
+    whole = recognize(babble.recognizer(rate), signal)
+    recognizer = babble.recognizer(rate)
+    words = ffi.new("er_word[1]")
+    count, consumed = ffi.new("size_t *"), ffi.new("size_t *")
+    found = []
+    data = ffi.from_buffer("float[]", signal)
+    start = 0
+    while start < len(signal):
+        size = min(4001, len(signal) - start)
+        status = lib.er_recognizer_push(recognizer._handle, data + start, size, words, 1, count, consumed)
+        assert status == 0
+        assert consumed[0] == size or count[0] == 1
+        found += [(words[0].label, words[0].end_s, words[0].confidence)] * count[0]
+        start += consumed[0]
+    while True:
+        assert lib.er_recognizer_finish(recognizer._handle, words, 1, count) == 0
+        if count[0] == 0:
+            break
+        found.append((words[0].label, words[0].end_s, words[0].confidence))
+    assert found == [(w.index, w.end_s, w.confidence) for w in whole]
+
+
+def test_used_up_input_holds_back_no_word(babble):
+    """With room for one word, a call that uses up its input has reported every word due."""
+    signal = babble_audio(3, 4)
+    prompt = babble.recognizer()
+    words = ffi.new("er_word[1]")
+    count, consumed = ffi.new("size_t *"), ffi.new("size_t *")
+    total = 0
+    start = 0
+    data = ffi.from_buffer("float[]", signal)
+    while start < len(signal):
+        rest = len(signal) - start
+        assert lib.er_recognizer_push(prompt._handle, data + start, rest, words, 1, count, consumed) == 0
+        total += count[0]
+        start += consumed[0]
+    assert total == len(babble.recognizer().accept_waveform(signal))
+
+
+def test_c_chain_by_hand_equals_recognizer(babble):
+    signal = babble_audio(5, 5, 48000)
+    config = babble.file.frontend
+    frontend, stream, decoder = er.Frontend(config), babble.stream(), babble.decoder()
+    pcm = er.resample(signal, 48000)
+    features = np.concatenate([frontend.push(pcm), frontend.flush(quiet_frames=30)])
+    logits = stream.run_quantized(babble.quantize_input(features))
+    words = decoder.push(logits) + decoder.finish()
+    assert words == recognize(babble.recognizer(48000), signal)
+
+
+def test_cepstra_of_the_signal_give_the_same_words(babble):
+    """Entering behind the filter bank; a whole number of frames, so that nothing is left to complete."""
+    config = dataclasses.replace(babble.file.frontend, delta_order=0, stack=1, subtract_mean=False, mean=())
+    signal = babble_audio(4, 6)
+    frontend = er.Frontend(config)
+    cepstra = np.concatenate([frontend.push(signal), frontend.flush()])
+    expected = recognize(babble.recognizer(), signal)
+    recognizer = babble.recognizer()
+    assert recognizer.accept_cepstra(cepstra) + recognizer.finish() == expected
+    for chunk in (1, 2, 3, 50):
+        recognizer.reset()
+        words = []
+        for start in range(0, len(cepstra), chunk):
+            words += recognizer.accept_cepstra(cepstra[start : start + chunk])
+        assert words + recognizer.finish() == expected
+
+
+def test_cepstra_with_room_for_one_word(babble):
+    config = dataclasses.replace(babble.file.frontend, delta_order=0, stack=1, subtract_mean=False, mean=())
+    cepstra = er.Frontend(config).push(babble_audio(4, 7))
+    recognizer = babble.recognizer()
+    whole = recognizer.accept_cepstra(cepstra)
+    recognizer.reset()
+    words = ffi.new("er_word[1]")
+    count, consumed = ffi.new("size_t *"), ffi.new("size_t *")
+    found = []
+    start = 0
+    data = ffi.from_buffer("float[]", cepstra)
+    while start < len(cepstra):
+        status = lib.er_recognizer_push_cepstra(
+            recognizer._handle, data + 13 * start, len(cepstra) - start, words, 1, count, consumed
+        )
+        assert status == 0
+        found += [words[0].label] * count[0]
+        start += consumed[0]
+    assert found == [word.index for word in whole]
+
+
+def test_reset_equals_fresh(babble):
+    signal = babble_audio(3, 8, 44100)
+    recognizer = babble.recognizer(44100)
+    fresh = recognize(recognizer, signal)
+    for used in (0, 1, 12345, len(signal)):
+        recognizer.reset()
+        recognizer.accept_waveform(signal[:used])
+        recognizer.reset()
+        assert recognize(recognizer, signal) == fresh
+    recognizer.reset()
+    np.testing.assert_array_equal(recognizer.posteriors, np.zeros(babble.output_size, np.float32))
+
+
+def test_rates_agree(tones):
+    said = ["one", "two", "three", "four"]
+    for rate in (8000, 11025, 16000, 22050, 44100, 48000, 96000):
+        signal = tone_signal(said, rate=rate)
+        assert labels(recognize(tones.recognizer(rate), signal)) == said, rate
+
+
+def test_int16_equals_float(babble):
+    signal = np.rint(babble_audio(3, 9) * 32768).clip(-32768, 32767).astype(np.int16)
+    expected = recognize(babble.recognizer(), signal.astype(np.float32) / np.float32(32768))
+    assert recognize(babble.recognizer(), signal) == expected
+
+
+def test_strided_samples_are_taken(babble):
+    signal = babble_audio(2, 10)
+    stereo = np.stack([signal, np.zeros_like(signal)], axis=1)
+    assert recognize(babble.recognizer(), stereo[:, 0]) == recognize(babble.recognizer(), signal)
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_not_a_number_counts_as_zero(babble, rate):
+    signal = babble_audio(2, 11, rate)
+    damaged, silent = signal.copy(), signal.copy()
+    damaged[rate // 2 : rate // 2 + 500] = np.nan
+    silent[rate // 2 : rate // 2 + 500] = 0
+    assert recognize(babble.recognizer(rate), damaged) == recognize(babble.recognizer(rate), silent)
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_beyond_full_scale_is_clamped(babble, rate):
+    signal = 5 * babble_audio(2, 12, rate)
+    signal[100], signal[200] = np.inf, -np.inf
+    expected = recognize(babble.recognizer(rate), signal.clip(-1, 1))
+    assert recognize(babble.recognizer(rate), signal) == expected
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 409, 410, 411])
+def test_very_short_signals_end_well(tones, count):
+    recognizer = tones.recognizer()
+    assert recognizer.accept_waveform(np.zeros(count, np.float32)) == []
+    assert recognizer.finish() == []
+    assert recognizer.finish() == []
+
+
+def test_finish_without_audio(babble):
+    assert babble.recognizer(44100).finish() == []
+
+
+def test_threshold(tones):
+    signal = tone_signal(["one", "two", "three"])
+    words = recognize(tones.recognizer(threshold=0), signal)
+    middle = sorted(word.confidence for word in words)[1]
+    expected = [word for word in words if word.confidence >= middle]
+    assert recognize(tones.recognizer(threshold=middle), signal) == expected
+    recognizer = tones.recognizer()
+    recognizer.set_threshold(middle)
+    assert recognize(recognizer, signal) == expected
+    recognizer.reset()
+    assert recognize(recognizer, signal) == expected  # a setting, not history
+    assert recognize(tones.recognizer(threshold=1.0), signal) == []
+
+
+@pytest.mark.parametrize("threshold", [-1, 1.5, float("nan")])
+def test_illegal_threshold_is_refused(tones, threshold):
+    with pytest.raises(ValueError, match="threshold: expected 0 to 1"):
+        tones.recognizer(threshold=threshold)
+
+
+def test_posteriors_are_probabilities(tones):
+    recognizer = tones.recognizer()
+    np.testing.assert_array_equal(recognizer.posteriors, np.zeros(6, np.float32))
+    recognizer.accept_waveform(np.concatenate([tone("blank", 0.2), tone("three", 0.2)]))
+    posteriors = recognizer.posteriors
+    assert posteriors.dtype == np.float32
+    assert posteriors.sum() == pytest.approx(1, abs=1e-6)
+    assert tones.labels[posteriors.argmax()] == "three"
+
+
+# ------------------------------------------------------------------------------- refusals
+
+
+def test_another_rate_is_refused(tones):
+    recognizer = tones.recognizer(44100)
+    recognizer.accept_waveform(np.zeros(10, np.float32), 44100)
+    with pytest.raises(ValueError, match="expected 44100 Hz, got 16000 Hz"):
+        recognizer.accept_waveform(np.zeros(10, np.float32), sample_rate=16000)
+
+
+def test_first_chunk_fixes_an_open_rate(tones):
+    recognizer = tones.recognizer(sample_rate=None, threshold=0.5)
+    assert recognizer.sample_rate is None
+    with pytest.raises(ValueError, match="the first chunk needs it"):
+        recognizer.accept_waveform(np.zeros(10, np.float32))
+    signal = tone_signal(["one", "two"], rate=48000)
+    words = recognizer.accept_waveform(signal, sample_rate=48000) + recognizer.finish()
+    assert labels(words) == ["one", "two"]
+    assert recognizer.sample_rate == 48000
+    recognizer.reset()
+    with pytest.raises(ValueError, match="expected 48000 Hz"):
+        recognizer.accept_waveform(signal, sample_rate=16000)
+
+
+@pytest.mark.parametrize("rate", [0, 7999, 192001, 1 << 31, 15999])
+def test_unsupported_rate_is_refused(tones, rate):
+    with pytest.raises(ValueError, match=str(rate)):
+        tones.recognizer(rate)
+
+
+@pytest.mark.parametrize("rate", [16000.0, "16000", True])
+def test_rate_of_wrong_type_is_refused(tones, rate):
+    with pytest.raises(TypeError, match="sample_rate: expected an integer"):
+        tones.recognizer(rate)
+
+
+@pytest.mark.parametrize(
+    "samples, error, message",
+    [
+        (np.zeros(10), ValueError, "expected a 1-D int16 or float32 array, got float64"),
+        (np.zeros((10, 1), np.float32), ValueError, r"got float32 of shape \(10, 1\)"),
+        (np.zeros(10, np.int32), ValueError, "got int32"),
+        (np.zeros(10, ">i2"), ValueError, "got >i2"),
+        ([0.0] * 10, TypeError, "got list"),
+        (b"\0" * 10, TypeError, "got bytes"),
+    ],
+)
+def test_wrong_samples_are_refused(tones, samples, error, message):
+    with pytest.raises(error, match=message):
+        tones.recognizer().accept_waveform(samples)
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (13,), (5, 13, 1)])
+def test_wrong_cepstra_are_refused(tones, shape):
+    with pytest.raises(ValueError, match=r"expected float32 of shape \(frames, 13\)"):
+        tones.recognizer().accept_cepstra(np.zeros(shape, np.float32))
+
+
+def test_samples_and_cepstra_cannot_be_mixed(tones):
+    recognizer = tones.recognizer()
+    recognizer.accept_waveform(np.zeros(10, np.float32))
+    with pytest.raises(ValueError, match="reset first"):
+        recognizer.accept_cepstra(np.zeros((5, 13), np.float32))
+    recognizer.reset()
+    recognizer.accept_cepstra(np.zeros((5, 13), np.float32))
+    with pytest.raises(ValueError, match="reset first"):
+        recognizer.accept_waveform(np.zeros(10, np.float32))
+
+
+def test_samples_after_finish_are_refused(tones):
+    recognizer = tones.recognizer()
+    recognizer.finish()
+    with pytest.raises(ValueError, match="reset first"):
+        recognizer.accept_waveform(np.zeros(10, np.float32))
+    recognizer.reset()
+    assert recognizer.accept_waveform(np.zeros(10, np.float32)) == []
+
+
+@pytest.mark.parametrize("part", ["decoder", "frontend", "labels"])
+def test_model_that_lacks_a_part_is_refused(part):
+    missing = {"decoder": None}
+    if part != "decoder":
+        missing[part] = None
+    model = er.Model.from_bytes(dataclasses.replace(ModelFile.from_bytes(tone_model()), **missing).to_bytes())
+    for rate in (16000, None):
+        with pytest.raises(er.EdgeRuntimeStateError, match="no front end, decoder settings or labels"):
+            model.recognizer(rate)
+
+
+# ------------------------------------------------------------------------------ caller's memory
+
+
+def test_init_checks_size_and_alignment(tones):
+    size = lib.er_recognizer_size(tones._handle, 44100)
+    assert size > 0
+    assert lib.er_recognizer_size(tones._handle, 1) == 0
+    assert lib.er_recognizer_size(ffi.NULL, 16000) == 0
+    block = ffi.new("char[]", size + 128)
+    address = int(ffi.cast("uintptr_t", block))
+    base = block + (-address % 64)
+    out = ffi.new("er_recognizer **")
+
+    def init(memory, memory_size):
+        return lib.er_recognizer_init(memory, memory_size, tones._handle, 44100, out)
+
+    assert init(base, size - 1) == lib.ER_ERROR_MEMORY
+    assert init(base + 1, size) == lib.ER_ERROR_MEMORY
+    assert init(ffi.NULL, size) == lib.ER_ERROR_ARGUMENT
+    assert out[0] == ffi.NULL
+    ffi.memmove(base + size, b"canary", 6)
+    assert init(base, size) == lib.ER_OK
+    assert int(ffi.cast("uintptr_t", out[0])) == int(ffi.cast("uintptr_t", base))
+    signal = tone_signal(["one", "four"], rate=44100)
+    words = ffi.new("er_word[8]")
+    count, consumed = ffi.new("size_t *"), ffi.new("size_t *")
+    data = ffi.from_buffer("float[]", signal)
+    assert lib.er_recognizer_push(out[0], data, len(signal), words, 8, count, consumed) == 0
+    assert [tones.labels[words[i].label] for i in range(count[0])] == ["one", "four"]
+    assert consumed[0] == len(signal)
+    assert bytes(ffi.buffer(base + size, 6)) == b"canary"
+
+
+def test_null_arguments_are_refused(tones):
+    recognizer = tones.recognizer()._handle
+    words = ffi.new("er_word[1]")
+    count, consumed = ffi.new("size_t *"), ffi.new("size_t *")
+    sample = ffi.new("float[1]")
+    wrong = lib.ER_ERROR_ARGUMENT
+    push = lib.er_recognizer_push
+    assert push(ffi.NULL, sample, 1, words, 1, count, consumed) == wrong
+    assert push(recognizer, ffi.NULL, 1, words, 1, count, consumed) == wrong
+    assert push(recognizer, sample, 1, ffi.NULL, 1, count, consumed) == wrong
+    assert push(recognizer, sample, 1, words, 0, count, consumed) == wrong
+    assert push(recognizer, sample, 1, words, 1, ffi.NULL, consumed) == wrong
+    assert push(recognizer, sample, 1, words, 1, count, ffi.NULL) == wrong
+    assert push(recognizer, ffi.NULL, 0, words, 1, count, consumed) == lib.ER_OK
+    assert lib.er_recognizer_finish(ffi.NULL, words, 1, count) == wrong
+    assert lib.er_recognizer_finish(recognizer, words, 0, count) == wrong
+    assert lib.er_recognizer_posteriors(recognizer, ffi.NULL) == wrong
+    assert lib.er_recognizer_set_threshold(recognizer, float("nan")) == wrong
+    lib.er_recognizer_reset(ffi.NULL)
+    lib.er_recognizer_destroy(ffi.NULL)

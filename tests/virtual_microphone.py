@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""A microphone without hardware: a PulseAudio daemon of our own in a temporary folder.
+
+What is played into its null sink is heard by its remapped monitor source, which PortAudio opens as
+the default input through ALSA's pulse plugin.
+"""
+
+import contextlib
+import ctypes.util
+import importlib.util
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+_START_S = 15.0
+_ALSA_PLUGIN = "libasound_module_pcm_pulse.so"
+
+
+def missing():
+    """What this machine lacks for a virtual microphone, or None."""
+    for program in ("pulseaudio", "pactl", "paplay"):
+        if shutil.which(program) is None:
+            return f"{program} is missing: sudo apt install pulseaudio pulseaudio-utils"
+    folders = [*pathlib.Path("/usr/lib").glob("*/alsa-lib"), pathlib.Path("/usr/lib/alsa-lib")]
+    if not any((folder / _ALSA_PLUGIN).exists() for folder in folders):
+        return "ALSA's pulse plugin is missing: sudo apt install libasound2-plugins"
+    if ctypes.util.find_library("portaudio") is None:
+        return "PortAudio is missing: sudo apt install libportaudio2"
+    if importlib.util.find_spec("sounddevice") is None:
+        return "the package sounddevice is missing: python -m pip install sounddevice"
+    return None
+
+
+class VirtualMicrophone:
+    """A running daemon. Context manager.
+
+    Attributes
+    ----------
+    environment : dict
+        For processes that shall hear it, or play into it.
+    """
+
+    def __enter__(self):
+        self._cleanup = contextlib.ExitStack()
+        folder = pathlib.Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mic")))
+        run, home = folder / "run", folder / "home"
+        for path in (run, home):
+            path.mkdir(mode=0o700)
+        socket = run / "pulse.sock"
+        (folder / "asound.conf").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+        (folder / "alsa.conf").write_text(f"</usr/share/alsa/alsa.conf>\n<{folder}/asound.conf>\n")
+        # norewinds: otherwise the sink buffers two seconds and the start of a recording is lost.
+        (folder / "pulse.pa").write_text(
+            f"load-module module-native-protocol-unix auth-anonymous=1 socket={socket}\n"
+            "load-module module-null-sink norewinds=1 sink_name=speaker rate=16000 channels=1\n"
+            "load-module module-remap-source source_name=mic master=speaker.monitor\n"
+            "set-default-sink speaker\n"
+            "set-default-source mic\n"
+        )
+        self.environment = {
+            **os.environ,
+            "XDG_RUNTIME_DIR": str(run),
+            "HOME": str(home),
+            "PULSE_SERVER": f"unix:{socket}",
+            "ALSA_CONFIG_PATH": str(folder / "alsa.conf"),
+        }
+        self._log = self._cleanup.enter_context(open(folder / "log", "w+"))
+        self._daemon = subprocess.Popen(
+            [
+                "pulseaudio",
+                "-n",
+                "-F",
+                str(folder / "pulse.pa"),
+                "--daemonize=no",
+                "--exit-idle-time=-1",
+                "--use-pid-file=no",
+                "--disable-shm=yes",
+                "--log-level=error",
+            ],
+            env=self.environment,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        self._cleanup.callback(self.stop)
+        try:
+            self._wait()
+        except BaseException:
+            self._cleanup.close()
+            raise
+        return self
+
+    def __exit__(self, *exc_info):
+        self._cleanup.close()
+
+    def _wait(self):
+        end = time.monotonic() + _START_S
+        while time.monotonic() < end:
+            if self._daemon.poll() is not None:
+                break
+            answer = self._pactl("info")
+            if answer.returncode == 0 and "Default Source: mic" in answer.stdout:
+                return
+            time.sleep(0.1)
+        self._log.seek(0)
+        raise RuntimeError(f"the PulseAudio daemon did not start: {self._log.read()}")
+
+    def _pactl(self, *arguments):
+        command = ["pactl", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=20)
+
+    def play(self, path):
+        """Play a WAV file into the microphone; returns when it is over."""
+        subprocess.run(["paplay", str(path)], env=self.environment, check=True, timeout=60)
+
+    def recorder_count(self):
+        """Number of streams that record from the microphone."""
+        answer = self._pactl("list", "short", "source-outputs")
+        # The remapped source itself records from the monitor.
+        return sum("module-remap" not in line for line in answer.stdout.splitlines())
+
+    def stop(self):
+        """End the daemon, as when a device is unplugged."""
+        if self._daemon.poll() is None:
+            self._daemon.send_signal(signal.SIGTERM)
+            try:
+                self._daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                self._daemon.kill()
+                self._daemon.wait()
