@@ -35,6 +35,9 @@ $(VENV)/.installed-train: $(VENV)/.installed-test
 
 demo: $(VENV)/.installed
 	@$(RUN) -m apps.digit_demo.samples
+	@echo; echo "Now with your voice: sudo apt install libportaudio2"; \
+	 echo "                     $(VENV)/bin/pip install -e '.[demo]'"; \
+	 echo "                     $(RUN) -m apps.digit_demo"
 
 test: $(VENV)/.installed-test
 	$(RUN) -m pytest $(PYTEST_ARGS)
@@ -45,6 +48,7 @@ test-train: $(VENV)/.installed-train
 lint: $(VENV)/.installed-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check ruff
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	cmake -S native -B build/lint -DER_WERROR=ON && cmake --build build/lint
 
 wheel: $(RUN)

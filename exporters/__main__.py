@@ -15,8 +15,12 @@ def main(arguments=None):
         "vectors, and nothing is written unless every logit is equal.",
     )
     parser.add_argument("source", type=Path, help="checkpoint.pt of training.train")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.ernn", help="file to write")
-    parser.add_argument("--decoder", type=Path, metavar="TOML", help="decoder settings of training.operating_point")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="MODEL.ernn", help="file to write"
+    )
+    parser.add_argument(
+        "--decoder", type=Path, metavar="TOML", help="decoder settings of training.operating_point"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no report")
     options = parser.parse_args(arguments)
     try:

@@ -67,7 +67,9 @@ def read_decoder(path):
                 raise CheckpointError(f"{path}: [decoder]: missing or unknown: {', '.join(sorted(unknown))}")
             for key in ("bias", "length_ms"):
                 if len(table[key]) != size:
-                    raise CheckpointError(f"{path}: [decoder] {key}: expected {size} values, found {len(table[key])}")
+                    raise CheckpointError(
+                        f"{path}: [decoder] {key}: expected {size} values, found {len(table[key])}"
+                    )
         except (OSError, KeyError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise CheckpointError(f"{path}: no decoder settings: {error!r}") from error
     return DecoderConfig(

@@ -69,5 +69,7 @@ def summary(model_file, size):
             f"{row['bits_per_weight']:<12.1f} {row['entropy']:<8.2f} {100 * row['zeros']:3.0f} %  ±{row['clamp']}"
         )
     weights = sum(row["rows"] * row["columns"] for row in rows)
-    lines.append(f"{size} bytes, {weights} weights, {8 * size / weights:.2f} bits per weight everything included")
+    lines.append(
+        f"{size} bytes, {weights} weights, {8 * size / weights:.2f} bits per weight everything included"
+    )
     return "\n".join(lines)

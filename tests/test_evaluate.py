@@ -60,7 +60,9 @@ def test_alignment_cost_is_the_edit_distance():
 
 
 def test_digit_words_of_a_label():
-    assert digit_words(["Seven", "o", "oh", "k", "twenty", "zero"]) == ("seven", "oh", "oh", "zero")
+    words = ["Seven", "o", "oh", "k", "twenty", "zero"]
+    assert digit_words(words) == ("seven", "oh", "zero")
+    assert digit_words(words, spelled_o=True) == ("seven", "oh", "oh", "zero")
     assert len(DIGITS) == 11
 
 

@@ -38,7 +38,14 @@ def make_network(units=(20, 24), encoding="ternary"):
 def checkpoint(tmp_path):
     path = tmp_path / "checkpoint.pt"
     network = make_network()
-    state = {"config": CONFIG, "seed": 3, "step": 0, "steps": 0, "network": network.state_dict(), "average": None}
+    state = {
+        "config": CONFIG,
+        "seed": 3,
+        "step": 0,
+        "steps": 0,
+        "network": network.state_dict(),
+        "average": None,
+    }
     save_checkpoint(path, state)
     return path
 
@@ -133,7 +140,13 @@ def test_decoder_settings_are_stored(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[decoder]\nthreshold = 0.5\n", "[decoder\n", "[decoder]\nthreshold=0.5\ndelay_ms=0\nbias=[1]\nlength_ms=[2]\n"]
+    "text",
+    [
+        "",
+        "[decoder]\nthreshold = 0.5\n",
+        "[decoder\n",
+        "[decoder]\nthreshold=0.5\ndelay_ms=0\nbias=[1]\nlength_ms=[2]\n",
+    ],
 )
 def test_bad_decoder_settings_are_refused_by_name(text, checkpoint, tmp_path, capsys):
     settings, output = tmp_path / "decoder.toml", tmp_path / "model.ernn"

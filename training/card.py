@@ -1,6 +1,6 @@
 """The card of a model: what it is, what it learned from, what it scores. Every figure is measured here.
 
-    python -m training.card MODEL.ernn --config training/configs/digits_ternary.toml [-o MODEL.md]
+python -m training.card MODEL.ernn --config training/configs/digits_ternary.toml [-o MODEL.md]
 """
 
 import argparse
@@ -123,7 +123,8 @@ def card(path, config):
             )
             print(f"{folder} {split}", file=sys.stderr)
     sources = "\n".join(
-        f"| {s.title} ({s.address}) | {', '.join(s.voices) or 'all'} | {s.license} | {s.credit} | {s.role} |" for s in SOURCES
+        f"| {s.title} ({s.address}) | {', '.join(s.voices) or 'all'} | {s.license} | {s.credit} | {s.role} |"
+        for s in SOURCES
     )
     return text + _FOOTER.format(factor=wall_s / audio_s, kernel=model.kernel, sources=sources)
 

@@ -33,7 +33,15 @@ THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MOST_FALSE_PER_MINUTE = {"reject_sc_words": 8.0, "reject_nondigit_speech": 1.0, "reject_esc10_noise": 3.0}
 
 # The sets whose word error rates are averaged.
-DIGIT_SETS = ("fsdd", "sc_digits", "audiomnist", "an4_digits", "strings_clean", "strings_20db", "strings_10db")
+DIGIT_SETS = (
+    "fsdd",
+    "sc_digits",
+    "audiomnist",
+    "an4_digits",
+    "strings_clean",
+    "strings_20db",
+    "strings_10db",
+)
 
 # `find_word` keeps this much around a word.
 _MARGIN_BEFORE_S, _MARGIN_AFTER_S = 0.03, 0.05
@@ -90,7 +98,9 @@ class Scores:
                 self.false_per_minute[name] = sum(map(len, results)) / minutes
             else:
                 errors = sum(
-                    a != b for item, words in zip(items, results, strict=True) for a, b in align(item.digits, words)
+                    a != b
+                    for item, words in zip(items, results, strict=True)
+                    for a, b in align(item.digits, words)
                 )
                 self.wer[name] = errors / sum(len(item.digits) for item in items)
 
@@ -198,7 +208,9 @@ def settings_text(model_file):
     bias[BLANK], bias[UNKNOWN] = blank_bias, unknown_bias
     lines = ["# Chosen on development data by training/operating_point.py."]
     lines += [f"# {name}: word error rate {wer:.4f}" for name, wer in scores.wer.items()]
-    lines += [f"# {name}: {rate:.2f} false digits per minute" for name, rate in scores.false_per_minute.items()]
+    lines += [
+        f"# {name}: {rate:.2f} false digits per minute" for name, rate in scores.false_per_minute.items()
+    ]
     lines += [
         f"# mean word error rate over {', '.join(DIGIT_SETS)}: {scores.mean_wer:.4f}",
         "",
@@ -214,7 +226,9 @@ def settings_text(model_file):
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.operating_point", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.operating_point", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("model", type=Path, help="model file")
     parser.add_argument("-o", "--output", type=Path, help="write the settings here too")
     options = parser.parse_args(arguments)

@@ -14,9 +14,9 @@ import math
 import os
 import sys
 import time
+import tomllib
 from pathlib import Path
 
-import tomllib
 import torch
 import torch.nn.functional as F
 

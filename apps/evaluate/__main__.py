@@ -7,7 +7,7 @@ import sys
 import time
 
 from apps.corpus import CorpusError, read_folder
-from apps.evaluate.metrics import Score, digit_word
+from apps.evaluate.metrics import Score, digit_words
 from edge_runtime import EdgeRuntimeError, Model
 
 _EXIT_BAD_INPUT = 2
@@ -21,8 +21,7 @@ def build_parser():
         description="Recognize the recordings of folders that hold an index.csv beside FLAC files or "
         "features.npz, and report word error rate, string error, accuracy on single words, false words "
         "per minute on recordings without digits, and the real-time factor.",
-        epilog="The letter 'o' in a label counts as 'oh'. Word and string errors are taken over recordings "
-        "with at least one digit word.",
+        epilog="Word and string errors are taken over recordings with at least one digit word.",
     )
     parser.add_argument(
         "--data", nargs="+", action="extend", required=True, metavar="DIR", help="folders of recordings"
@@ -33,6 +32,11 @@ def build_parser():
     parser.add_argument("--threshold", type=float, help="drop words of less confidence, 0 to 1 (the model's)")
     parser.add_argument(
         "--digits-only", action="store_true", help="only recordings whose label is digit words alone"
+    )
+    parser.add_argument(
+        "--spelled-o",
+        action="store_true",
+        help="count the letter 'o' of a label as the word 'oh' (a word like any other)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument(
@@ -72,7 +76,7 @@ def read_utterances(folders, split, digits_only):
     if not utterances:
         raise EvaluationError(f"{where}: no recordings in split {split!r}; try --split all")
     if digits_only:
-        utterances = [u for u in utterances if u.words and all(map(digit_word, u.words))]
+        utterances = [u for u in utterances if u.words and len(digit_words(u.words)) == len(u.words)]
         if not utterances:
             raise EvaluationError(f"{where}: no label consists of digit words alone; omit --digits-only")
     return utterances
@@ -103,7 +107,7 @@ def recognize(recognizer, utterance):
     return words, time.perf_counter() - start
 
 
-def evaluate(model, utterances, threshold=None, on_result=None):
+def evaluate(model, utterances, threshold=None, on_result=None, spelled_o=False):
     """Score a model.
 
     Parameters
@@ -114,13 +118,15 @@ def evaluate(model, utterances, threshold=None, on_result=None):
         As `edge_runtime.Model.recognizer`.
     on_result : callable, optional
         Called as ``on_result(utterance, words, right)`` after each recording.
+    spelled_o : bool
+        As `apps.evaluate.metrics.digit_words`.
 
     Returns
     -------
     apps.evaluate.metrics.Score
     """
     recognizer = model.recognizer(threshold=threshold)
-    score = Score()
+    score = Score(spelled_o)
     for utterance in utterances:
         words, seconds = recognize(recognizer, utterance)
         hypothesis = [word.label for word in words]
@@ -220,7 +226,7 @@ def main(arguments=None):
             model = Model.load(options.model, options.kernel)
         utterances = read_utterances(options.data, options.split, options.digits_only)
         progress = _Progress(len(utterances), options.verbose)
-        score = evaluate(model, utterances, options.threshold, progress.update)
+        score = evaluate(model, utterances, options.threshold, progress.update, options.spelled_o)
     except (CorpusError, EvaluationError, EdgeRuntimeError, OSError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return _EXIT_BAD_INPUT

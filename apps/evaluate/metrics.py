@@ -2,8 +2,8 @@
 """Error measures of recognized digit words.
 
 The reference of a recording is the digit words of its label; all other words are unknown to the
-recognizer, which is not to report them. The spelled letter "o" counts as the word "oh": it sounds
-the same.
+recognizer, which is not to report them. That includes the spelled letter "o", although it sounds
+like "oh", unless `Score` is told otherwise.
 """
 
 import collections
@@ -12,35 +12,23 @@ import dataclasses
 DIGITS = ("zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def digit_word(word):
-    """The digit word that a word of a label is heard as, or None.
-
-    Parameters
-    ----------
-    word : str
-
-    Returns
-    -------
-    str or None
-    """
-    word = word.lower()
-    if word == "o":
-        return "oh"
-    return word if word in DIGITS else None
-
-
-def digit_words(words):
+def digit_words(words, spelled_o=False):
     """Digit words among the words of a label, in order.
 
     Parameters
     ----------
     words : sequence of str
+    spelled_o : bool
+        Take the letter "o" for the word "oh", which sounds the same.
 
     Returns
     -------
     tuple of str
     """
-    return tuple(digit for digit in map(digit_word, words) if digit is not None)
+    words = (word.lower() for word in words)
+    if spelled_o:
+        words = ("oh" if word == "o" else word for word in words)
+    return tuple(word for word in words if word in DIGITS)
 
 
 def align(reference, hypothesis):
@@ -147,9 +135,16 @@ class LabelCount:
 
 
 class Score:
-    """Running totals over recordings; see `summary`."""
+    """Running totals over recordings; see `summary`.
 
-    def __init__(self):
+    Parameters
+    ----------
+    spelled_o : bool
+        As `digit_words`.
+    """
+
+    def __init__(self, spelled_o=False):
+        self._spelled_o = spelled_o
         self.recordings = 0
         self.errors = Errors()
         self.speakers = collections.defaultdict(Errors)
@@ -182,7 +177,7 @@ class Score:
         bool
             True if the hypothesis is right.
         """
-        reference = digit_words(words)
+        reference = digit_words(words, self._spelled_o)
         hypothesis = tuple(hypothesis)
         self.recordings += 1
         self.audio_s += duration_s
