@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training import train  # noqa: E402
-from training.evaluate_dev import edits, greedy  # noqa: E402
+from training.evaluate_dev import greedy  # noqa: E402
 from training.labels import BLANK, LABELS, UNKNOWN  # noqa: E402
 from training.strings import KINDS  # noqa: E402
 
@@ -110,12 +110,3 @@ def test_checkpoint_is_written_whole_and_holds_no_code(tmp_path):
 def test_greedy_collapses_runs_and_drops_unknown():
     outputs = np.array([BLANK, 4, 4, BLANK, 4, UNKNOWN, UNKNOWN, 1, BLANK])
     assert greedy(outputs) == [LABELS[4], LABELS[4], LABELS[1]]
-
-
-@pytest.mark.parametrize(
-    "spoken, heard, expected",
-    [("", "", (0, 0, 0)), ("abc", "abc", (0, 0, 0)), ("abc", "axc", (1, 0, 0)), ("abc", "ac", (0, 1, 0)),
-     ("", "ab", (0, 0, 2)), ("ab", "", (0, 2, 0)), ("abcd", "bcde", (0, 1, 1))],
-)  # fmt: skip
-def test_edits(spoken, heard, expected):
-    assert edits(list(spoken), list(heard)) == expected

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from apps.evaluate.metrics import Errors, align
 from training import devset
 from training.fakequant import PRE_UNIT
 from training.labels import BLANK, LABELS, UNKNOWN
@@ -58,24 +59,6 @@ def greedy(outputs):
     return [LABELS[o] for o in outputs[outputs != before] if o not in (BLANK, UNKNOWN)]
 
 
-def edits(spoken, heard):
-    """Return (substitutions, deletions, insertions) of a cheapest alignment of two lists."""
-    row = [(k, 0, 0, k) for k in range(len(heard) + 1)]  # cost, substitutions, deletions, insertions
-    for word in spoken:
-        last = row
-        row = [(last[0][0] + 1, last[0][1], last[0][2] + 1, last[0][3])]
-        for k, other in enumerate(heard):
-            cost, s, d, i = last[k]
-            wrong = int(word != other)
-            options = [(cost + wrong, s + wrong, d, i)]
-            cost, s, d, i = last[k + 1]
-            options.append((cost + 1, s, d + 1, i))
-            cost, s, d, i = row[k]
-            options.append((cost + 1, s, d, i + 1))
-            row.append(min(options))
-    return row[-1][1:]
-
-
 class DevSets:
     """The development sets, their features computed once."""
 
@@ -123,13 +106,14 @@ class DevSets:
 
 
 def _add(score, item, heard):
-    substitutions, deletions, insertions = edits(item.digits, heard)
-    score.words += len(item.digits)
-    score.substitutions += substitutions
-    score.deletions += deletions
-    score.insertions += insertions
+    errors = Errors()
+    errors.add(align(item.digits, heard))
+    score.words += errors.words
+    score.substitutions += errors.substitutions
+    score.deletions += errors.deletions
+    score.insertions += errors.insertions
     score.items += 1
-    score.wrong_items += bool(substitutions + deletions + insertions)
+    score.wrong_items += errors.wrong_strings
     score.duration_s += item.duration_s
 
 
