@@ -14,7 +14,9 @@ from apps.demo_samples import samples as demo_samples
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", ".ci/run")}
+DOCUMENTS = {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", ".ci/run")
+}
 
 
 def test_python_of_the_readme_runs(capsys):
@@ -29,7 +31,9 @@ def test_python_of_the_readme_runs(capsys):
     assert names["logits"].shape == (5, 13)
 
 
-@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ((?:apps|edge_runtime|exporters)[\w.]*)", README))))
+@pytest.mark.parametrize(
+    "module", sorted(set(re.findall(r"python -m ((?:apps|edge_runtime|exporters)[\w.]*)", README)))
+)
 def test_command_of_the_readme_exists(module):
     result = subprocess.run(
         [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -49,7 +53,9 @@ def test_options_of_the_readme_exist():
 def test_files_named_exist(document):
     text = DOCUMENTS[document]
     named = re.findall(r"\]\(([\w./-]+)\)", text)
-    named += re.findall(r"(?:^|[\s`(])((?:native|tests|exporters|training|apps|edge_runtime)/[\w./-]+\.\w+)", text)
+    named += re.findall(
+        r"(?:^|[\s`(])((?:native|tests|exporters|training|apps|edge_runtime)/[\w./-]+\.\w+)", text
+    )
     assert named or document == ".ci/run"
     missing = [name for name in named if not (ROOT / name).exists()]
     assert missing == []

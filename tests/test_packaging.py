@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import sysconfig
 import zipfile
 
 import pytest
@@ -34,7 +35,13 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     package = {name for name in names if not name.startswith("edge_runtime-")}
     assert all(name.startswith("edge_runtime/") for name in package)
-    for name in ("__init__.py", "libedge_runtime.so", "edge_runtime.h", "models/digits.ernn", "models/digits.md"):
+    for name in (
+        "__init__.py",
+        "libedge_runtime.so",
+        "edge_runtime.h",
+        "models/digits.ernn",
+        "models/digits.md",
+    ):
         assert f"edge_runtime/{name}" in package
     assert not any("__pycache__" in name or name.endswith(".c") for name in package)
 
@@ -51,9 +58,14 @@ def test_wheel_works_outside_the_checkout(wheel, tmp_path):
         "assert not heavy, heavy\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "EDGE_RUNTIME_LIBRARY"}
-    environment["PYTHONPATH"] = str(site)
+    # -S: without the hook by which an editable install would come first.
+    environment["PYTHONPATH"] = os.pathsep.join([str(site), sysconfig.get_path("purelib")])
     result = subprocess.run(
-        [sys.executable, "-c", program, str(site)], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-S", "-c", program, str(site)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
 
