@@ -39,7 +39,9 @@ def load_source(path):
         # weights_only: a checkpoint holds tensors and numbers, and unpickling must not run code.
         state = torch.load(path, weights_only=True)
         network = load_network(path)
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: not a checkpoint of training.train: {reason}") from error
     return network, state

@@ -110,3 +110,34 @@ def test_checkpoint_is_written_whole_and_holds_no_code(tmp_path):
 def test_greedy_collapses_runs_and_drops_unknown():
     outputs = np.array([BLANK, 4, 4, BLANK, 4, UNKNOWN, UNKNOWN, 1, BLANK])
     assert greedy(outputs) == [LABELS[4], LABELS[4], LABELS[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "No such file"),
+        ("[network", "Expected"),
+        ("[network]\nsize = 3\n", "unknown size"),
+        ("[nonsense]\n", "nonsense"),
+    ],
+)
+def test_bad_configuration_is_one_line_and_status_2(text, reason, tmp_path, capsys):
+    config = tmp_path / "config.toml"
+    if text is not None:
+        config.write_text(text)
+    assert train.main([str(config), "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert str(config) in error and reason in error and error.count("\n") == 1
+
+
+def test_missing_data_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("EDGE_RUNTIME_DATA", str(tmp_path / "nowhere"))
+    train.load_bank.cache_clear()
+    assert train.main([str(CONFIG), "--out", str(tmp_path / "run")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_resume_without_a_checkpoint_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "load_bank", lambda: None)
+    assert train.main([str(CONFIG), "--out", str(tmp_path / "run"), "--resume"]) == 2
+    assert "nothing to resume" in capsys.readouterr().err

@@ -136,10 +136,14 @@ def main(arguments=None):
     parser.add_argument("--config", type=Path, required=True, help="training configuration")
     parser.add_argument("-o", "--output", type=Path, help="write here instead of standard output")
     options = parser.parse_args(arguments)
-    text = card(options.model, options.config)
-    if options.output:
-        options.output.write_text(text, encoding="utf-8")
-    else:
+    try:
+        text = card(options.model, options.config)
+        if options.output:
+            options.output.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        print(f"card: {error}", file=sys.stderr)
+        return 2
+    if not options.output:
         print(text, end="")
     return 0
 

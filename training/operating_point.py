@@ -232,9 +232,13 @@ def main(arguments=None):
     parser.add_argument("model", type=Path, help="model file")
     parser.add_argument("-o", "--output", type=Path, help="write the settings here too")
     options = parser.parse_args(arguments)
-    text = settings_text(ModelFile.load(options.model))
-    if options.output:
-        options.output.write_text(text)
+    try:
+        text = settings_text(ModelFile.load(options.model))
+        if options.output:
+            options.output.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        print(f"operating_point: {error}", file=sys.stderr)
+        return 2
     print(text, end="")
     return 0
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from training.bank import load_bank
 from training.batches import BatchesConfig, batches
 from training.fakequant import PRE_UNIT
 from training.labels import BLANK, UNKNOWN
@@ -220,6 +221,7 @@ def load_network(path, averaged=True):
 
 
 def main(arguments=None):
+    """Run the command line; returns the exit status: 0, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description="Train the digit network.")
     parser.add_argument("config", type=Path, help="TOML file, see training/configs")
     parser.add_argument("--out", type=Path, default="runs/digits", metavar="DIR", help="where the run goes")
@@ -233,8 +235,15 @@ def main(arguments=None):
 
     keep_memory()
     torch.set_num_threads(options.threads)
-    text = options.config.read_text()
-    network_config, data_config, workers, schedule, report = load_config(text)
+    try:
+        text = options.config.read_text(encoding="utf-8")
+        network_config, data_config, workers, schedule, report = load_config(text)
+    except (OSError, ValueError, TypeError) as error:
+        return _fail(f"{options.config}: {getattr(error, 'strerror', None) or error}")
+    try:
+        load_bank()  # before hours are spent: are the recordings there?
+    except (OSError, ValueError) as error:
+        return _fail(error)
     workers = workers if options.workers is None else options.workers
     if options.steps is not None:
         schedule = dataclasses.replace(schedule, steps=options.steps)
@@ -245,9 +254,12 @@ def main(arguments=None):
     optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate, foreach=True)
     average = copy.deepcopy(network) if schedule.average_decay else None
     if options.resume:
-        state = torch.load(checkpoint, weights_only=True)
+        try:
+            state = torch.load(checkpoint, weights_only=True)
+        except OSError as error:
+            return _fail(f"{checkpoint}: {error.strerror}; nothing to resume")
         if state["config"] != text or state["seed"] != seed or state["steps"] != schedule.steps:
-            parser.error(f"{checkpoint}: made with another configuration, seed or number of steps")
+            return _fail(f"{checkpoint}: made with another configuration, seed or number of steps")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         if average:
@@ -364,6 +376,11 @@ def main(arguments=None):
     if bar:
         bar.close()
     return 0 if options.no_dev else finish(options.out)
+
+
+def _fail(message):
+    print(f"train: {message}", file=sys.stderr)
+    return 2
 
 
 def finish(out):
