@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "mathf.h"
+#include "memory.h"
 #include "model.h"
 
 enum {
@@ -44,18 +45,26 @@ static int32_t output_bias_shift(const er_model *model)
     return bounded ? 4 : 0;
 }
 
-static size_t round_up(size_t size)
+/* Place the arrays behind the struct; returns the size of the block, all there is with base null. */
+static size_t lay_out(er_decoder *decoder, char *base, const er_model *model)
 {
-    return (size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
+    size_t used = 0;
+
+    er_memory_take(base, &used, 1, sizeof *decoder);
+    decoder->scores = er_memory_take(base, &used, model->output_size, sizeof(int32_t));
+    decoder->bias = er_memory_take(base, &used, model->output_size, sizeof(int32_t));
+    return used;
 }
 
-/* The struct, then the two arrays. */
+/* Only counted, so a struct on the stack will do. */
 size_t er_decoder_size(const er_model *model)
 {
+    er_decoder probe;
+
     if (model == NULL || !model->has_decoder || model->label_count == 0) {
         return 0;
     }
-    return round_up(sizeof(er_decoder)) + 2 * round_up(model->output_size * sizeof(int32_t));
+    return lay_out(&probe, NULL, model);
 }
 
 /* Nothing is written to the caller's memory before every check has passed. */
@@ -64,7 +73,6 @@ er_status er_decoder_init(void *memory, size_t memory_size, const er_model *mode
 {
     er_decoder *decoder = memory;
     const size_t size = er_decoder_size(model);
-    char *block = memory;
     uint32_t i;
 
     if (memory == NULL || model == NULL || decoder_out == NULL) {
@@ -73,14 +81,11 @@ er_status er_decoder_init(void *memory, size_t memory_size, const er_model *mode
     if (size == 0) {
         return ER_ERROR_MISSING;
     }
-    if ((uintptr_t)memory % ER_ALIGNMENT != 0 || memory_size < size) {
+    if (!er_memory_is_fit(memory, memory_size, size)) {
         return ER_ERROR_MEMORY;
     }
     memset(memory, 0, size);
-    block += round_up(sizeof(er_decoder));
-    decoder->scores = (int32_t *)(void *)block;
-    block += round_up(model->output_size * sizeof(int32_t));
-    decoder->bias = (int32_t *)(void *)block;
+    lay_out(decoder, memory, model);
     decoder->model = model;
     decoder->bias_shift = output_bias_shift(model);
     decoder->score_unit = decoder->bias_shift == 0 ? 1.0f / 2048.0f : 1.0f / 32768.0f;
@@ -96,12 +101,12 @@ er_status er_decoder_init(void *memory, size_t memory_size, const er_model *mode
     return ER_OK;
 }
 
-/* malloc aligns to less than a cache line: take one line more and remember what to free. */
+/* The object remembers what to free; if there is none, it is freed here. */
 er_status er_decoder_create(const er_model *model, er_decoder **decoder_out)
 {
     const size_t size = er_decoder_size(model);
-    char *allocation;
-    char *memory;
+    void *allocation;
+    void *memory;
     er_status status;
 
     if (model == NULL || decoder_out == NULL) {
@@ -110,11 +115,10 @@ er_status er_decoder_create(const er_model *model, er_decoder **decoder_out)
     if (size == 0) {
         return ER_ERROR_MISSING;
     }
-    allocation = malloc(size + ER_ALIGNMENT);
-    if (allocation == NULL) {
+    memory = er_memory_allocate(size, &allocation);
+    if (memory == NULL) {
         return ER_ERROR_MEMORY;
     }
-    memory = allocation + (ER_ALIGNMENT - (uintptr_t)allocation % ER_ALIGNMENT);
     status = er_decoder_init(memory, size, model, decoder_out);
     if (status != ER_OK) {
         free(allocation);

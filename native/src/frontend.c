@@ -14,9 +14,9 @@
 
 #include "fft.h"
 #include "mathf.h"
+#include "memory.h"
 
 enum {
-    ALIGNMENT = 64,
     MAX_FILTERS = 80,
     HISTORY = 8             /* frames kept for the deltas: a power of two above 3 + 3 */
 };
@@ -200,23 +200,14 @@ static void fill_transform(er_frontend *frontend)
 
 /* --------------------------------------------------------------------------------- life cycle */
 
-/* One array of the object's memory block, on a cache line of its own. With a null block only the
- * size is counted. */
-static float *take(char *block, size_t *used, size_t floats)
-{
-    float *array = block == NULL ? NULL : (float *)(void *)(block + *used);
-
-    *used += (floats * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return array;
-}
-
-/* Place all arrays of a checked configuration behind the struct; returns the size of the block. */
-static size_t lay_out(er_frontend *frontend, char *block)
+/* Place all arrays of a checked configuration behind the struct; returns the size of the block, all
+ * there is with base null. */
+static size_t lay_out(er_frontend *frontend, char *base)
 {
     const er_frontend_config *config = &frontend->config;
     uint32_t points[MAX_FILTERS + 2];
     size_t weight_count = 0;
-    size_t used = (sizeof(er_frontend) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    size_t used = 0;
     float *fft_storage;
     uint32_t i;
 
@@ -224,19 +215,23 @@ static size_t lay_out(er_frontend *frontend, char *block)
     for (i = 0; i < config->filter_count; i++) {
         weight_count += points[i + 2] - points[i] - 1;
     }
-    frontend->window = take(block, &used, config->window_samples);
-    frontend->weights = take(block, &used, weight_count);
-    frontend->transform =
-        take(block, &used, (size_t)config->filter_count * config->cepstrum_count);
-    frontend->frame = take(block, &used, config->fft_size);
-    frontend->power = take(block, &used, config->fft_size / 2 + 1);
-    frontend->signal = take(block, &used, config->window_samples);
-    frontend->history = take(block, &used, (size_t)HISTORY * config->cepstrum_count);
-    frontend->mean = take(block, &used, config->cepstrum_count);
-    frontend->quiet = take(block, &used, config->cepstrum_count);
-    frontend->vector = take(block, &used, er_frontend_feature_size(config));
-    fft_storage = take(block, &used, er_fft_storage_floats(config->fft_size));
-    if (block != NULL) {
+    er_memory_take(base, &used, 1, sizeof *frontend);
+    frontend->window = er_memory_take(base, &used, config->window_samples, sizeof(float));
+    frontend->weights = er_memory_take(base, &used, weight_count, sizeof(float));
+    frontend->transform = er_memory_take(
+        base, &used, (size_t)config->filter_count * config->cepstrum_count, sizeof(float));
+    frontend->frame = er_memory_take(base, &used, config->fft_size, sizeof(float));
+    frontend->power = er_memory_take(base, &used, config->fft_size / 2 + 1, sizeof(float));
+    frontend->signal = er_memory_take(base, &used, config->window_samples, sizeof(float));
+    frontend->history =
+        er_memory_take(base, &used, (size_t)HISTORY * config->cepstrum_count, sizeof(float));
+    frontend->mean = er_memory_take(base, &used, config->cepstrum_count, sizeof(float));
+    frontend->quiet = er_memory_take(base, &used, config->cepstrum_count, sizeof(float));
+    frontend->vector =
+        er_memory_take(base, &used, er_frontend_feature_size(config), sizeof(float));
+    fft_storage =
+        er_memory_take(base, &used, er_fft_storage_floats(config->fft_size), sizeof(float));
+    if (base != NULL) {
         er_fft_init(&frontend->fft, config->fft_size, fft_storage);
     }
     return used;
@@ -300,7 +295,7 @@ er_status er_frontend_init(void *memory, size_t memory_size, const er_frontend_c
     if (status != ER_OK) {
         return status;
     }
-    if ((uintptr_t)memory % ALIGNMENT != 0 || memory_size < er_frontend_size(config)) {
+    if (!er_memory_is_fit(memory, memory_size, er_frontend_size(config))) {
         return ER_ERROR_MEMORY;
     }
     memset(frontend, 0, sizeof *frontend);
@@ -317,12 +312,12 @@ er_status er_frontend_init(void *memory, size_t memory_size, const er_frontend_c
     return ER_OK;
 }
 
-/* malloc aligns to less than a cache line: take one line more and remember what to free. */
+/* The object remembers what to free; if there is none, it is freed here. */
 er_status er_frontend_create(const er_frontend_config *config, er_frontend **frontend_out)
 {
     size_t size;
-    char *allocation;
-    char *memory;
+    void *allocation;
+    void *memory;
     er_status status;
 
     if (config == NULL || frontend_out == NULL) {
@@ -333,11 +328,10 @@ er_status er_frontend_create(const er_frontend_config *config, er_frontend **fro
         return status;
     }
     size = er_frontend_size(config);
-    allocation = malloc(size + ALIGNMENT);
-    if (allocation == NULL) {
+    memory = er_memory_allocate(size, &allocation);
+    if (memory == NULL) {
         return ER_ERROR_MEMORY;
     }
-    memory = allocation + (ALIGNMENT - (uintptr_t)allocation % ALIGNMENT);
     status = er_frontend_init(memory, size, config, frontend_out);
     if (status != ER_OK) {
         free(allocation);

@@ -7,12 +7,12 @@
 #include <string.h>
 
 #include "edge_runtime.h"
+#include "memory.h"
 
 enum {
     ER_MAX_LAYERS = 16,
     ER_MAX_PLANES = 8,
-    ER_MAX_SIZE = 8192,         /* inputs or units of a layer */
-    ER_ALIGNMENT = 64           /* of objects in the caller's memory, and of sections in a file */
+    ER_MAX_SIZE = 8192          /* inputs or units of a layer */
 };
 
 /* Values of exporters/FORMAT.md, section 5. */

@@ -12,6 +12,7 @@
 
 #include "decoder.h"
 #include "edge_runtime.h"
+#include "memory.h"
 #include "model.h"
 
 enum {
@@ -60,28 +61,21 @@ typedef struct er_word_sink {
     size_t count;
 } er_word_sink;
 
-/* Offsets of the parts of the memory block. */
+/* Where the parts of the memory block are, and their sizes; all pointers are null while counting. */
 typedef struct er_recognizer_layout {
-    size_t resampler, resampler_size;
-    size_t frontend, frontend_size;
-    size_t stream, stream_size;
-    size_t decoder, decoder_size;
-    size_t features, quantized, logits;
+    void *resampler, *frontend, *stream, *decoder;
+    size_t resampler_size, frontend_size, stream_size, decoder_size;
+    float *features;
+    int8_t *quantized;
+    int16_t *logits;
     size_t size;
 } er_recognizer_layout;
 
 /* ---------------------------------------------------------------------------------- life cycle */
 
-static size_t take(size_t *used, size_t size)
-{
-    const size_t offset = *used;
-
-    *used += (size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
-    return offset;
-}
-
-static er_status plan_layout(const er_model *model, uint32_t sample_rate,
-                             er_recognizer_layout *layout)
+/* Lay out a recognizer behind base, or only count with base null. */
+static er_status lay_out(er_recognizer_layout *layout, char *base, const er_model *model,
+                         uint32_t sample_rate)
 {
     size_t used = 0;
 
@@ -101,14 +95,14 @@ static er_status plan_layout(const er_model *model, uint32_t sample_rate,
     layout->frontend_size = er_frontend_size(&model->frontend);
     layout->stream_size = er_stream_size(model);
     layout->decoder_size = er_decoder_size(model);
-    (void)take(&used, sizeof(er_recognizer));
-    layout->resampler = take(&used, layout->resampler_size);
-    layout->frontend = take(&used, layout->frontend_size);
-    layout->stream = take(&used, layout->stream_size);
-    layout->decoder = take(&used, layout->decoder_size);
-    layout->features = take(&used, model->input_size * sizeof(float));
-    layout->quantized = take(&used, model->input_size * sizeof(int8_t));
-    layout->logits = take(&used, model->output_size * sizeof(int16_t));
+    er_memory_take(base, &used, 1, sizeof(er_recognizer));
+    layout->resampler = er_memory_take(base, &used, 1, layout->resampler_size);
+    layout->frontend = er_memory_take(base, &used, 1, layout->frontend_size);
+    layout->stream = er_memory_take(base, &used, 1, layout->stream_size);
+    layout->decoder = er_memory_take(base, &used, 1, layout->decoder_size);
+    layout->features = er_memory_take(base, &used, model->input_size, sizeof(float));
+    layout->quantized = er_memory_take(base, &used, model->input_size, sizeof(int8_t));
+    layout->logits = er_memory_take(base, &used, model->output_size, sizeof(int16_t));
     layout->size = used;
     return ER_OK;
 }
@@ -117,7 +111,7 @@ size_t er_recognizer_size(const er_model *model, uint32_t sample_rate)
 {
     er_recognizer_layout layout;
 
-    return plan_layout(model, sample_rate, &layout) == ER_OK ? layout.size : 0;
+    return lay_out(&layout, NULL, model, sample_rate) == ER_OK ? layout.size : 0;
 }
 
 /* The parts are placed in the block, so none of them owns anything. */
@@ -125,39 +119,39 @@ er_status er_recognizer_init(void *memory, size_t memory_size, const er_model *m
                              uint32_t sample_rate, er_recognizer **recognizer_out)
 {
     er_recognizer *recognizer = memory;
-    char *block = memory;
     er_recognizer_layout layout;
     er_status status;
 
     if (memory == NULL || recognizer_out == NULL) {
         return ER_ERROR_ARGUMENT;
     }
-    status = plan_layout(model, sample_rate, &layout);
+    status = lay_out(&layout, NULL, model, sample_rate);
     if (status != ER_OK) {
         return status;
     }
-    if ((uintptr_t)memory % ER_ALIGNMENT != 0 || memory_size < layout.size) {
+    if (!er_memory_is_fit(memory, memory_size, layout.size)) {
         return ER_ERROR_MEMORY;
     }
+    lay_out(&layout, memory, model, sample_rate);
     memset(recognizer, 0, sizeof *recognizer);
     recognizer->model = model;
-    recognizer->features = (float *)(void *)(block + layout.features);
-    recognizer->quantized = (int8_t *)(void *)(block + layout.quantized);
-    recognizer->logits = (int16_t *)(void *)(block + layout.logits);
+    recognizer->features = layout.features;
+    recognizer->quantized = layout.quantized;
+    recognizer->logits = layout.logits;
     if (layout.resampler_size != 0) {
-        status = er_resampler_init(block + layout.resampler, layout.resampler_size, sample_rate,
+        status = er_resampler_init(layout.resampler, layout.resampler_size, sample_rate,
                                    &recognizer->resampler);
     }
     if (status == ER_OK) {
-        status = er_frontend_init(block + layout.frontend, layout.frontend_size, &model->frontend,
+        status = er_frontend_init(layout.frontend, layout.frontend_size, &model->frontend,
                                   &recognizer->frontend);
     }
     if (status == ER_OK) {
-        status = er_stream_init(block + layout.stream, layout.stream_size, model,
+        status = er_stream_init(layout.stream, layout.stream_size, model,
                                 &recognizer->stream);
     }
     if (status == ER_OK) {
-        status = er_decoder_init(block + layout.decoder, layout.decoder_size, model,
+        status = er_decoder_init(layout.decoder, layout.decoder_size, model,
                                  &recognizer->decoder);
     }
     if (status != ER_OK) {
@@ -168,27 +162,26 @@ er_status er_recognizer_init(void *memory, size_t memory_size, const er_model *m
     return ER_OK;
 }
 
-/* malloc aligns to less than a cache line: take one line more and remember what to free. */
+/* The object remembers what to free; if there is none, it is freed here. */
 er_status er_recognizer_create(const er_model *model, uint32_t sample_rate,
                                er_recognizer **recognizer_out)
 {
     er_recognizer_layout layout;
-    char *allocation;
-    char *memory;
+    void *allocation;
+    void *memory;
     er_status status;
 
     if (recognizer_out == NULL) {
         return ER_ERROR_ARGUMENT;
     }
-    status = plan_layout(model, sample_rate, &layout);
+    status = lay_out(&layout, NULL, model, sample_rate);
     if (status != ER_OK) {
         return status;
     }
-    allocation = malloc(layout.size + ER_ALIGNMENT);
-    if (allocation == NULL) {
+    memory = er_memory_allocate(layout.size, &allocation);
+    if (memory == NULL) {
         return ER_ERROR_MEMORY;
     }
-    memory = allocation + (ER_ALIGNMENT - (uintptr_t)allocation % ER_ALIGNMENT);
     status = er_recognizer_init(memory, layout.size, model, sample_rate, recognizer_out);
     if (status != ER_OK) {
         free(allocation);

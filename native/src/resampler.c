@@ -13,9 +13,9 @@
 #include <string.h>
 
 #include "mathf.h"
+#include "memory.h"
 
 enum {
-    ALIGNMENT = 64,
     ZERO_CROSSINGS = 28,    /* on each side, at the lower rate */
     MAX_PHASES = 640,
     MIN_RATE = 8000,
@@ -114,11 +114,13 @@ static uint32_t greatest_common_divisor(uint32_t a, uint32_t b)
     return a;
 }
 
-/* Fill in what follows from the rate; returns the size of the memory block, 0 if the rate is not
- * supported. The first sum reaches half - 1 samples before the start of the signal. */
-static size_t plan(er_resampler *resampler, uint32_t sample_rate)
+/* Fill in what follows from the rate and place the arrays behind the struct; returns the size of the
+ * block, all there is with base null, or 0 if the rate is not supported. The first sum reaches
+ * half - 1 samples before the start of the signal. */
+static size_t lay_out(er_resampler *resampler, char *base, uint32_t sample_rate)
 {
     const uint32_t common = greatest_common_divisor(sample_rate, ER_SAMPLE_RATE);
+    size_t used = 0;
     uint32_t lower;
 
     if (sample_rate < MIN_RATE || sample_rate > MAX_RATE ||
@@ -136,17 +138,20 @@ static size_t plan(er_resampler *resampler, uint32_t sample_rate)
         resampler->taps = 0;
         resampler->buffer_size = 0;
     }
-    return (sizeof(er_resampler) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT +
-           ((size_t)resampler->up * resampler->taps + resampler->buffer_size + LANES) *
-               sizeof(float);
+    er_memory_take(base, &used, 1, sizeof *resampler);
+    resampler->weights =
+        er_memory_take(base, &used, (size_t)resampler->up * resampler->taps, sizeof(float));
+    resampler->buffer =
+        er_memory_take(base, &used, (size_t)resampler->buffer_size + LANES, sizeof(float));
+    return used;
 }
 
-/* plan() does not look at the memory, so a struct on the stack will do. */
+/* Only counted, so a struct on the stack will do. */
 size_t er_resampler_size(uint32_t sample_rate)
 {
     er_resampler probe;
 
-    return plan(&probe, sample_rate);
+    return lay_out(&probe, NULL, sample_rate);
 }
 
 /* Nothing is written to the caller's memory before every check has passed. */
@@ -159,13 +164,10 @@ er_status er_resampler_init(void *memory, size_t memory_size, uint32_t sample_ra
     if (memory == NULL || resampler_out == NULL || size == 0) {
         return ER_ERROR_ARGUMENT;
     }
-    if ((uintptr_t)memory % ALIGNMENT != 0 || memory_size < size) {
+    if (!er_memory_is_fit(memory, memory_size, size)) {
         return ER_ERROR_MEMORY;
     }
-    plan(resampler, sample_rate);
-    resampler->weights = (float *)(void *)((char *)memory + (sizeof(er_resampler) + ALIGNMENT - 1) /
-                                                                ALIGNMENT * ALIGNMENT);
-    resampler->buffer = resampler->weights + (size_t)resampler->up * resampler->taps;
+    lay_out(resampler, memory, sample_rate);
     if (resampler->taps > 0) {
         fill_weights(resampler);
     }
@@ -174,22 +176,22 @@ er_status er_resampler_init(void *memory, size_t memory_size, uint32_t sample_ra
     return ER_OK;
 }
 
-/* malloc aligns to less than a cache line: take one line more and remember what to free. */
+/* The object remembers what to free; if there is none, it is freed here. */
 er_status er_resampler_create(uint32_t sample_rate, er_resampler **resampler_out)
 {
     const size_t size = er_resampler_size(sample_rate);
-    char *allocation;
+    void *allocation;
+    void *memory;
     er_status status;
 
     if (resampler_out == NULL || size == 0) {
         return ER_ERROR_ARGUMENT;
     }
-    allocation = malloc(size + ALIGNMENT);
-    if (allocation == NULL) {
+    memory = er_memory_allocate(size, &allocation);
+    if (memory == NULL) {
         return ER_ERROR_MEMORY;
     }
-    status = er_resampler_init(allocation + (ALIGNMENT - (uintptr_t)allocation % ALIGNMENT), size,
-                               sample_rate, resampler_out);
+    status = er_resampler_init(memory, size, sample_rate, resampler_out);
     if (status != ER_OK) {
         free(allocation);
         return status;
