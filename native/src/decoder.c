@@ -45,7 +45,7 @@ static int32_t output_bias_shift(const er_model *model)
     return bounded ? 4 : 0;
 }
 
-/* Place the arrays behind the struct; returns the size of the block, all there is with base null. */
+/* Place the arrays behind the struct, or only count with base null. Returns the size of the block. */
 static size_t lay_out(er_decoder *decoder, char *base, const er_model *model)
 {
     size_t used = 0;

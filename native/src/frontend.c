@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The front end: PCM -> pre-emphasis -> windowed power spectrum -> mel filters -> log -> cepstra
- * -> mean, deltas -> stacked feature vectors. The cepstra are those of CMU Sphinx with
- * "-transform legacy -round_filters yes -unit_area yes -dither no -remove_dc no -lifter 0".
+ * The front end: PCM -> pre-emphasis -> windows -> cepstra (filterbank.c) -> mean, deltas -> stacked
+ * feature vectors.
  *
  * Everything is float with one fixed order of operations, and the tables are made by mathf.c, so
  * the features are the same bits on every platform.
@@ -12,12 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fft.h"
+#include "filterbank.h"
 #include "mathf.h"
 #include "memory.h"
 
 enum {
-    MAX_FILTERS = 80,
     HISTORY = 8             /* frames kept for the deltas: a power of two above 3 + 3 */
 };
 
@@ -29,18 +27,7 @@ struct er_frontend {
     void *allocation;           /* what er_frontend_destroy releases; null in the caller's memory */
     uint32_t lookahead;         /* frames */
     uint32_t frame_size;        /* values per frame: cepstrum_count * (1 + delta_order) */
-    er_fft fft;
-
-    /* tables */
-    float *window;              /* [window_samples] */
-    float *weights;             /* the filters' weights, one filter after the other */
-    float *transform;           /* [filter_count][cepstrum_count] */
-    uint32_t first_bin[MAX_FILTERS];
-    uint32_t bin_count[MAX_FILTERS];
-
-    /* scratch */
-    float *frame;               /* [fft_size], zeros from window_samples on */
-    float *power;               /* [fft_size / 2 + 1] */
+    er_filterbank filterbank;
 
     /* state */
     float *signal;              /* [window_samples] pre-emphasized samples of the started frame */
@@ -66,33 +53,12 @@ typedef struct er_feature_sink {
     size_t count;
 } er_feature_sink;
 
-/* ------------------------------------------------------------------------------------- tables */
+/* ------------------------------------------------------------------------------- configuration */
 
-/* FFT bins of the filter_count + 2 corner points: equally spaced in mel(f) = 2595 log10(1 + f/700)
- * from low_hz to high_hz, each rounded to the nearest bin. Equal steps in mel are equal ratios of
- * 1 + f / 700, so the factor 2595 and the base of the logarithm drop out. */
-static void filter_points(const er_frontend_config *config, uint32_t *points)
-{
-    const double bin_hz = (double)ER_SAMPLE_RATE / (double)config->fft_size;
-    const double low = er_log(1.0 + (double)config->low_hz / 700.0);
-    const double high = er_log(1.0 + (double)config->high_hz / 700.0);
-    const uint32_t last = config->filter_count + 1;
-    uint32_t i;
-
-    for (i = 0; i <= last; i++) {
-        const double mel = low + (high - low) * (double)i / (double)last;
-        const double hz = 700.0 * (er_exp(mel) - 1.0);
-
-        points[i] = (uint32_t)(hz / bin_hz + 0.5);
-    }
-}
-
-/* Besides the ranges of the header, the corner points must differ after rounding: with too many
- * filters for the FFT size two of them fall on one bin, and a filter without width has no weights.
- * Comparisons are written so that not-a-number fails them. */
+/* The ranges of the header, then the filters. Comparisons are written so that not-a-number fails
+ * them. */
 er_status er_frontend_config_check(const er_frontend_config *config)
 {
-    uint32_t points[MAX_FILTERS + 2];
     uint32_t i;
 
     if (config == NULL) {
@@ -102,7 +68,7 @@ er_status er_frontend_config_check(const er_frontend_config *config)
         (config->fft_size & (config->fft_size - 1)) != 0 || config->window_samples < 32 ||
         config->window_samples > config->fft_size || config->hop_samples < 16 ||
         config->hop_samples > config->window_samples || config->filter_count < 8 ||
-        config->filter_count > MAX_FILTERS || config->cepstrum_count < 1 ||
+        config->filter_count > ER_MAX_FILTERS || config->cepstrum_count < 1 ||
         config->cepstrum_count > ER_MAX_CEPSTRA ||
         config->cepstrum_count > config->filter_count || config->delta_order > 2 ||
         config->stack < 1 || config->stack > 4 || config->subtract_mean > 1) {
@@ -122,119 +88,13 @@ er_status er_frontend_config_check(const er_frontend_config *config)
             return ER_ERROR_FRONTEND;
         }
     }
-    filter_points(config, points);
-    for (i = 0; i <= config->filter_count; i++) {
-        if (points[i] >= points[i + 1]) {
-            return ER_ERROR_FRONTEND;
-        }
-    }
-    return ER_OK;
+    return er_filterbank_check(config);
 }
 
 /* The farthest frame that compute_frame reads: t + 2 for deltas, t + 3 for delta-deltas. */
 uint32_t er_frontend_lookahead_frames(const er_frontend_config *config)
 {
     return config->delta_order == 0 ? 0 : config->delta_order + 1;
-}
-
-/* Hamming window over the whole frame: 0.54 - 0.46 cos(2 pi i / (n - 1)). */
-static void fill_window(er_frontend *frontend)
-{
-    const uint32_t count = frontend->config.window_samples;
-    uint32_t i;
-
-    for (i = 0; i < count; i++) {
-        frontend->window[i] = (float)(0.54 - 0.46 * er_cos_turns(i, (int64_t)count - 1));
-    }
-}
-
-/* Triangles of unit area in Hz: min(rise, fall) * 2 / (right - left). The bins at the outer corners
- * have weight 0 and are left out. */
-static void fill_filters(er_frontend *frontend)
-{
-    const er_frontend_config *config = &frontend->config;
-    const double bin_hz = (double)ER_SAMPLE_RATE / (double)config->fft_size;
-    uint32_t points[MAX_FILTERS + 2];
-    float *weight = frontend->weights;
-    uint32_t i;
-    uint32_t k;
-
-    filter_points(config, points);
-    for (i = 0; i < config->filter_count; i++) {
-        const double left = points[i];
-        const double center = points[i + 1];
-        const double right = points[i + 2];
-        const double height = 2.0 / ((right - left) * bin_hz);
-
-        frontend->first_bin[i] = points[i] + 1;
-        frontend->bin_count[i] = points[i + 2] - points[i] - 1;
-        for (k = points[i] + 1; k < points[i + 2]; k++) {
-            const double rise = ((double)k - left) / (center - left);
-            const double fall = (right - (double)k) / (right - center);
-
-            *weight++ = (float)((rise < fall ? rise : fall) * height);
-        }
-    }
-}
-
-/* The "legacy" cosine transform of Sphinx: cos(pi m (j + 0.5) / filters) / filters, the first
- * filter at half weight, in C0 too. Stored filter by filter, so that compute_cepstrum runs over the
- * cepstra in the inner loop: independent sums, hence vectorizable without reordering. */
-static void fill_transform(er_frontend *frontend)
-{
-    const uint32_t filters = frontend->config.filter_count;
-    const uint32_t cepstra = frontend->config.cepstrum_count;
-    uint32_t j;
-    uint32_t m;
-
-    for (j = 0; j < filters; j++) {
-        for (m = 0; m < cepstra; m++) {
-            const int64_t turns = (int64_t)m * (2 * (int64_t)j + 1);
-            const double value = er_cos_turns(turns, 4 * (int64_t)filters);
-
-            frontend->transform[j * cepstra + m] =
-                (float)((j == 0 ? 0.5 : 1.0) * value / (double)filters);
-        }
-    }
-}
-
-/* --------------------------------------------------------------------------------- life cycle */
-
-/* Place all arrays of a checked configuration behind the struct; returns the size of the block, all
- * there is with base null. */
-static size_t lay_out(er_frontend *frontend, char *base)
-{
-    const er_frontend_config *config = &frontend->config;
-    uint32_t points[MAX_FILTERS + 2];
-    size_t weight_count = 0;
-    size_t used = 0;
-    float *fft_storage;
-    uint32_t i;
-
-    filter_points(config, points);
-    for (i = 0; i < config->filter_count; i++) {
-        weight_count += points[i + 2] - points[i] - 1;
-    }
-    er_memory_take(base, &used, 1, sizeof *frontend);
-    frontend->window = er_memory_take(base, &used, config->window_samples, sizeof(float));
-    frontend->weights = er_memory_take(base, &used, weight_count, sizeof(float));
-    frontend->transform = er_memory_take(
-        base, &used, (size_t)config->filter_count * config->cepstrum_count, sizeof(float));
-    frontend->frame = er_memory_take(base, &used, config->fft_size, sizeof(float));
-    frontend->power = er_memory_take(base, &used, config->fft_size / 2 + 1, sizeof(float));
-    frontend->signal = er_memory_take(base, &used, config->window_samples, sizeof(float));
-    frontend->history =
-        er_memory_take(base, &used, (size_t)HISTORY * config->cepstrum_count, sizeof(float));
-    frontend->mean = er_memory_take(base, &used, config->cepstrum_count, sizeof(float));
-    frontend->quiet = er_memory_take(base, &used, config->cepstrum_count, sizeof(float));
-    frontend->vector =
-        er_memory_take(base, &used, er_frontend_feature_size(config), sizeof(float));
-    fft_storage =
-        er_memory_take(base, &used, er_fft_storage_floats(config->fft_size), sizeof(float));
-    if (base != NULL) {
-        er_fft_init(&frontend->fft, config->fft_size, fft_storage);
-    }
-    return used;
 }
 
 /* The values of the AN4 features. Sphinx gives the window as 0.025625 s and the rate as 100/s. */
@@ -269,7 +129,28 @@ size_t er_frontend_feature_size(const er_frontend_config *config)
     return (size_t)config->cepstrum_count * (1 + config->delta_order) * config->stack;
 }
 
-/* The size depends on the widths of the filters, so the corner points are computed for it. */
+/* --------------------------------------------------------------------------------- life cycle */
+
+/* Place all arrays of a checked configuration behind the struct and fill the tables, or only count
+ * with base null. Returns the size of the block. */
+static size_t lay_out(er_frontend *frontend, char *base)
+{
+    const er_frontend_config *config = &frontend->config;
+    const size_t cepstra = config->cepstrum_count;
+    size_t used = 0;
+
+    er_memory_take(base, &used, 1, sizeof *frontend);
+    er_filterbank_init(&frontend->filterbank, config, base, &used);
+    frontend->signal = er_memory_take(base, &used, config->window_samples, sizeof(float));
+    frontend->history = er_memory_take(base, &used, HISTORY * cepstra, sizeof(float));
+    frontend->mean = er_memory_take(base, &used, cepstra, sizeof(float));
+    frontend->quiet = er_memory_take(base, &used, cepstra, sizeof(float));
+    frontend->vector =
+        er_memory_take(base, &used, er_frontend_feature_size(config), sizeof(float));
+    return used;
+}
+
+/* Only counted, so a struct on the stack will do. */
 size_t er_frontend_size(const er_frontend_config *config)
 {
     er_frontend probe;
@@ -303,10 +184,6 @@ er_status er_frontend_init(void *memory, size_t memory_size, const er_frontend_c
     frontend->lookahead = er_frontend_lookahead_frames(config);
     frontend->frame_size = config->cepstrum_count * (1 + config->delta_order);
     lay_out(frontend, memory);
-    fill_window(frontend);
-    fill_filters(frontend);
-    fill_transform(frontend);
-    memset(frontend->frame, 0, config->fft_size * sizeof(float));
     er_frontend_reset(frontend);
     *frontend_out = frontend;
     return ER_OK;
@@ -368,44 +245,6 @@ void er_frontend_reset(er_frontend *frontend)
 }
 
 /* ------------------------------------------------------------------------------ run-time steps */
-
-/* Window, power spectrum, filters, logarithm, cosine transform of the frame in signal[]. Each sum
- * runs in index order in one float. */
-static void compute_cepstrum(er_frontend *frontend, float *restrict cepstrum)
-{
-    const uint32_t cepstra = frontend->config.cepstrum_count;
-    const uint32_t filters = frontend->config.filter_count;
-    const uint32_t samples = frontend->config.window_samples;
-    const float *weight = frontend->weights;
-    uint32_t i;
-    uint32_t j;
-    uint32_t m;
-
-    for (i = 0; i < samples; i++) {
-        frontend->frame[i] = frontend->signal[i] * frontend->window[i];
-    }
-    er_fft_power(&frontend->fft, frontend->frame, frontend->power);
-
-    for (m = 0; m < cepstra; m++) {
-        cepstrum[m] = 0.0f;
-    }
-    for (j = 0; j < filters; j++) {
-        const float *power = frontend->power + frontend->first_bin[j];
-        const float *row = frontend->transform + (size_t)j * cepstra;
-        const uint32_t bins = frontend->bin_count[j];
-        float energy = 0.0f;
-        float level;
-
-        for (i = 0; i < bins; i++) {
-            energy += weight[i] * power[i];
-        }
-        weight += bins;
-        level = er_logf(energy + frontend->config.log_floor);
-        for (m = 0; m < cepstra; m++) {
-            cepstrum[m] += row[m] * level;
-        }
-    }
-}
 
 /* Cepstrum number index; before the first one the first is repeated. */
 static const float *past_cepstrum(const er_frontend *frontend, uint64_t index, uint32_t back)
@@ -530,7 +369,7 @@ static void complete_window(er_frontend *frontend, er_feature_sink *sink)
     const uint32_t hop = frontend->config.hop_samples;
     const uint32_t keep = frontend->config.window_samples - hop;
 
-    compute_cepstrum(frontend, next_row(frontend));
+    er_filterbank_compute(&frontend->filterbank, frontend->signal, next_row(frontend));
     memmove(frontend->signal, frontend->signal + hop, keep * sizeof(float));
     frontend->signal_count = keep;
     accept_cepstrum(frontend, sink);

@@ -114,9 +114,9 @@ static uint32_t greatest_common_divisor(uint32_t a, uint32_t b)
     return a;
 }
 
-/* Fill in what follows from the rate and place the arrays behind the struct; returns the size of the
- * block, all there is with base null, or 0 if the rate is not supported. The first sum reaches
- * half - 1 samples before the start of the signal. */
+/* Fill in what follows from the rate and place the arrays behind the struct, or only count with base
+ * null. Returns the size of the block, 0 if the rate is not supported. The first sum reaches half - 1
+ * samples before the start of the signal. */
 static size_t lay_out(er_resampler *resampler, char *base, uint32_t sample_rate)
 {
     const uint32_t common = greatest_common_divisor(sample_rate, ER_SAMPLE_RATE);
