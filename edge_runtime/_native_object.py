@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from edge_runtime._native import ffi
+from edge_runtime.errors import _check
 
 
 class NativeObject:
@@ -121,3 +122,60 @@ def pointer_to(array, c_type):
         Element type in C.
     """
     return ffi.from_buffer(f"{c_type}[]", array)
+
+
+def push_all(function, handle, x, item_size, out_shape, what):
+    """Call an ``er_*_push`` function from float to float until it has used up its input.
+
+    Parameters
+    ----------
+    function, handle
+        C function and object.
+    x : float32 [shape=(n, ...)]
+        C-contiguous input of n items.
+    item_size : int
+        Floats per item.
+    out_shape : tuple of int
+        Shape of the output of one call.
+    what : str
+        Beginning of an error message.
+
+    Returns
+    -------
+    float32 [shape=(m, *out_shape[1:])]
+    """
+    source = pointer_to(x, "float")
+    consumed = ffi.new("size_t *")
+    start = 0
+
+    def call(*out):
+        nonlocal start
+        status = function(handle, source + start * item_size, len(x) - start, *out, consumed)
+        start += consumed[0]
+        return status
+
+    return collect(call, out_shape, what)
+
+
+def collect(call, out_shape, what):
+    """Call a C function until it no longer fills its output, and join the outputs.
+
+    Parameters
+    ----------
+    call : callable
+        Takes output, capacity and pointer to the count; returns the status.
+    out_shape, what
+        As `push_all`.
+
+    Returns
+    -------
+    float32 [shape=(m, *out_shape[1:])]
+    """
+    count = ffi.new("size_t *")
+    parts = []
+    while True:
+        out = np.empty(out_shape, np.float32)
+        _check(call(pointer_to(out, "float"), len(out), count), what)
+        parts.append(out[: count[0]])
+        if count[0] < len(out):
+            return np.concatenate(parts)

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 
 from edge_runtime._native import ffi, lib
-from edge_runtime._native_object import NativeObject, checked_array, pointer_to
+from edge_runtime._native_object import NativeObject, checked_array, collect, push_all
 from edge_runtime.errors import _check
 from edge_runtime.resampler import _to_float
 
@@ -149,6 +149,7 @@ class Frontend(NativeObject):
         _check(lib.er_frontend_create(config._to_c(), out), f"front end for {config}")
         super().__init__(out[0], lib.er_frontend_destroy)
         self._config = config
+        self._out_shape = (_CHUNK_FRAMES, config.feature_size)
 
     @property
     def config(self):
@@ -193,28 +194,9 @@ class Frontend(NativeObject):
 
     def _push(self, function, x, item_floats, what):
         """Call er_frontend_push or er_frontend_push_cepstra until all items of x are used."""
-        source = pointer_to(x, "float")
-        frames = ffi.new("size_t *")
-        consumed = ffi.new("size_t *")
-        start = 0
-        parts = []
+        what += " (push and push_cepstra do not mix; after flush, reset)"
         with self._exclusive() as handle:
-            while True:
-                out = np.empty((_CHUNK_FRAMES, self.feature_size), np.float32)
-                status = function(
-                    handle,
-                    source + start * item_floats,
-                    len(x) - start,
-                    pointer_to(out, "float"),
-                    len(out),
-                    frames,
-                    consumed,
-                )
-                _check(status, what + " (push and push_cepstra do not mix; after flush, reset)")
-                start += consumed[0]
-                parts.append(out[: frames[0]])
-                if start == len(x):
-                    return np.concatenate(parts)
+            return push_all(function, handle, x, item_floats, self._out_shape, what)
 
     def flush(self, quiet_frames=0):
         """End of the signal: complete the started frame and the look-ahead.
@@ -235,18 +217,12 @@ class Frontend(NativeObject):
             raise TypeError(f"quiet_frames: expected an integer, got {type(quiet_frames).__name__}")
         if not 0 <= quiet_frames < 2**32:
             raise ValueError(f"quiet_frames: expected an integer from 0, got {quiet_frames}")
-        frames = ffi.new("size_t *")
-        parts = []
         with self._exclusive() as handle:
-            while True:
-                out = np.empty((_CHUNK_FRAMES, self.feature_size), np.float32)
-                status = lib.er_frontend_flush(
-                    handle, int(quiet_frames), pointer_to(out, "float"), len(out), frames
-                )
-                _check(status, "front end flush (the same quiet_frames again, or reset first)")
-                parts.append(out[: frames[0]])
-                if frames[0] < len(out):
-                    return np.concatenate(parts)
+            return collect(
+                lambda *out: lib.er_frontend_flush(handle, int(quiet_frames), *out),
+                self._out_shape,
+                "front end flush (the same quiet_frames again, or reset first)",
+            )
 
     def reset(self):
         """Forget the signal so far."""

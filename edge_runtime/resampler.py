@@ -4,10 +4,10 @@
 import numpy as np
 
 from edge_runtime._native import ffi, lib
-from edge_runtime._native_object import NativeObject, pointer_to
+from edge_runtime._native_object import NativeObject, collect, push_all
 from edge_runtime.errors import _check
 
-_CHUNK_SAMPLES = 65536
+_OUT_SHAPE = (65536,)  # of one C call
 
 
 def _to_float(samples):
@@ -72,28 +72,10 @@ class Resampler(NativeObject):
             What the filter can compute so far, at 16 kHz, full scale 1.0.
         """
         x = _to_float(samples)
-        source = pointer_to(x, "float")
-        produced = ffi.new("size_t *")
-        consumed = ffi.new("size_t *")
-        start = 0
-        parts = []
         with self._exclusive() as handle:
-            while True:
-                out = np.empty(_CHUNK_SAMPLES, np.float32)
-                status = lib.er_resampler_push(
-                    handle,
-                    source + start,
-                    len(x) - start,
-                    pointer_to(out, "float"),
-                    len(out),
-                    produced,
-                    consumed,
-                )
-                _check(status, "resampler push (after flush, reset first)")
-                start += consumed[0]
-                parts.append(out[: produced[0]])
-                if start == len(x) and produced[0] < len(out):
-                    return np.concatenate(parts)
+            return push_all(
+                lib.er_resampler_push, handle, x, 1, _OUT_SHAPE, "resampler push (after flush, reset first)"
+            )
 
     def flush(self):
         """End of the signal: the samples still in the filter.
@@ -105,16 +87,8 @@ class Resampler(NativeObject):
         -------
         float32 [shape=(m,)]
         """
-        produced = ffi.new("size_t *")
-        parts = []
         with self._exclusive() as handle:
-            while True:
-                out = np.empty(_CHUNK_SAMPLES, np.float32)
-                status = lib.er_resampler_flush(handle, pointer_to(out, "float"), len(out), produced)
-                _check(status, "resampler flush")
-                parts.append(out[: produced[0]])
-                if produced[0] < len(out):
-                    return np.concatenate(parts)
+            return collect(lambda *out: lib.er_resampler_flush(handle, *out), _OUT_SHAPE, "resampler flush")
 
     def reset(self):
         """Forget the signal so far."""
