@@ -344,22 +344,13 @@ static void accept_cepstrum(er_frontend *frontend, er_feature_sink *sink)
     }
 }
 
-/* One sample of pre-emphasis at int16 scale. Not-a-number counts as 0, the rest is clamped to full
- * scale, so that one bad sample cannot poison the state. */
+/* One sample of pre-emphasis at int16 scale, clamped to full scale. */
 static float preemphasize(er_frontend *frontend, float sample)
 {
-    float y;
+    const float x = er_sanitizef(sample, 1.0f) * 32768.0f;
+    const float y = x - frontend->config.preemphasis * frontend->previous;
 
-    if (sample != sample) {
-        sample = 0.0f;
-    } else if (sample > 1.0f) {
-        sample = 1.0f;
-    } else if (sample < -1.0f) {
-        sample = -1.0f;
-    }
-    sample *= 32768.0f;
-    y = sample - frontend->config.preemphasis * frontend->previous;
-    frontend->previous = sample;
+    frontend->previous = x;
     return y;
 }
 
@@ -425,8 +416,7 @@ er_status er_frontend_push(er_frontend *frontend, const float *samples, size_t c
     return ER_OK;
 }
 
-/* A value that is not a number counts as 0 and the rest is clamped far outside what cepstra reach:
- * an infinity would stay in the running mean for ever. */
+/* Values are clamped far outside what cepstra reach. */
 er_status er_frontend_push_cepstra(er_frontend *frontend, const float *cepstra, size_t count,
                                    float *features_out, size_t capacity, size_t *frames_out,
                                    size_t *consumed_out)
@@ -447,9 +437,7 @@ er_status er_frontend_push_cepstra(er_frontend *frontend, const float *cepstra, 
         size_t m;
 
         for (m = 0; m < size; m++) {
-            const float value = cepstra[consumed * size + m];
-
-            row[m] = value != value ? 0.0f : value > 1e6f ? 1e6f : value < -1e6f ? -1e6f : value;
+            row[m] = er_sanitizef(cepstra[consumed * size + m], 1e6f);
         }
         accept_cepstrum(frontend, &sink);
     }

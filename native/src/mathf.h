@@ -44,4 +44,11 @@ float er_logf(float x);
 /* e^x for x <= 0, within 2 units in the last place; 0 below -87. For run time. */
 float er_expf(float x);
 
+/* x, but within -limit to limit, and 0 for not-a-number. One bad value of the input must not stay in a
+ * filter or a running mean for ever. */
+static inline float er_sanitizef(float x, float limit)
+{
+    return x != x ? 0.0f : x > limit ? limit : x < -limit ? -limit : x;
+}
+
 #endif

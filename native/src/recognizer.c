@@ -12,6 +12,7 @@
 
 #include "decoder.h"
 #include "edge_runtime.h"
+#include "mathf.h"
 #include "memory.h"
 #include "model.h"
 
@@ -316,8 +317,7 @@ static er_status advance(er_recognizer *recognizer, er_word_sink *sink, int *dra
     return status;
 }
 
-/* A whole block of the caller's samples; not-a-number counts as 0, and the rest is clamped to full
- * scale, so that one bad sample cannot poison the filters. */
+/* A whole block of the caller's samples, clamped to full scale. */
 static size_t take_samples(er_recognizer *recognizer, const float *samples, size_t count)
 {
     er_sample_block *input = &recognizer->input;
@@ -325,9 +325,7 @@ static size_t take_samples(er_recognizer *recognizer, const float *samples, size
     size_t i;
 
     for (i = 0; i < size; i++) {
-        const float x = samples[i];
-
-        input->samples[i] = x != x ? 0.0f : x > 1.0f ? 1.0f : x < -1.0f ? -1.0f : x;
+        input->samples[i] = er_sanitizef(samples[i], 1.0f);
     }
     input->begin = 0;
     input->end = size;

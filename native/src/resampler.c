@@ -24,6 +24,10 @@ enum {
     BLOCK_SAMPLES = 256     /* samples between two moves of the buffer */
 };
 
+/* Infinities must be clamped, because infinity times weight 0 is not a number. Finite samples above
+ * full scale pass: the front end clamps them. */
+static const float GREATEST = 1e6f;
+
 struct er_resampler {
     void *allocation;       /* what er_resampler_destroy releases; null in the caller's memory */
     uint32_t up;            /* phases; 1 with down 1: pass through */
@@ -229,16 +233,6 @@ void er_resampler_reset(er_resampler *resampler)
 
 /* ------------------------------------------------------------------------------------ streaming */
 
-/* Not-a-number counts as 0; infinities are clamped, because infinity times weight 0 is not a
- * number. Finite samples above full scale pass: the front end clamps them. */
-static float sanitize(float sample)
-{
-    if (sample != sample) {
-        return 0.0f;
-    }
-    return sample > 1e6f ? 1e6f : sample < -1e6f ? -1e6f : sample;
-}
-
 /* One output sample. LANES independent partial sums, added up in a fixed order: the compiler may
  * vectorize them without changing a rounding. */
 static float filter_at(const er_resampler *resampler)
@@ -298,7 +292,7 @@ static void convert(er_resampler *resampler, const float *samples, size_t count,
         }
         while (consumed < count && resampler->filled < resampler->offset + reach) {
             resampler->buffer[resampler->filled++] =
-                samples == NULL ? 0.0f : sanitize(samples[consumed]);
+                samples == NULL ? 0.0f : er_sanitizef(samples[consumed], GREATEST);
             consumed++;
         }
     }
@@ -319,7 +313,7 @@ er_status er_resampler_push(er_resampler *resampler, const float *samples, size_
     }
     if (resampler->taps == 0) {
         for (; produced < count && produced < capacity; produced++) {
-            out[produced] = sanitize(samples[produced]);
+            out[produced] = er_sanitizef(samples[produced], GREATEST);
         }
         consumed = produced;
     } else {
