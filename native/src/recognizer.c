@@ -348,95 +348,73 @@ static er_status take_cepstra(er_recognizer *recognizer, const float *cepstra, s
 
 /* ------------------------------------------------------------------------------------ streaming */
 
-/* Both kinds of input: width 1 for samples, cepstrum_count for cepstra. If the words are full
- * while something is still inside, the last sample or frame taken is reported as not consumed, so
- * that the caller comes back for the rest; it is skipped when it comes again (held). */
+/* Both kinds of input, items of width values each. If the words are full while something is still
+ * inside, the last sample or frame taken is reported as not consumed, so that the caller comes back
+ * for the rest; it is skipped when it comes again (held). */
 static er_status push(er_recognizer *recognizer, er_recognizer_phase phase, const float *data,
-                      size_t width, size_t count, er_word_sink *sink, size_t *consumed_out)
+                      size_t count, er_word *words_out, size_t capacity, size_t *word_count_out,
+                      size_t *consumed_out)
 {
+    er_word_sink sink = {words_out, capacity, 0};
     size_t taken = 0;
+    size_t width;
     int drained;
     er_status status;
 
+    if (recognizer == NULL || (data == NULL && count > 0) || words_out == NULL || capacity == 0 ||
+        word_count_out == NULL || consumed_out == NULL ||
+        (count > 0 && recognizer->phase != PHASE_IDLE && recognizer->phase != phase)) {
+        return ER_ERROR_ARGUMENT;
+    }
     if (count > 0) {
-        if (recognizer->phase != PHASE_IDLE && recognizer->phase != phase) {
-            return ER_ERROR_ARGUMENT;
-        }
         recognizer->phase = phase;
     }
-    status = advance(recognizer, sink, &drained);
+    width = phase == PHASE_SAMPLES ? 1 : recognizer->model->frontend.cepstrum_count;
+    status = advance(recognizer, &sink, &drained);
     if (status == ER_OK && drained && count > 0) {
         taken = recognizer->held;
         recognizer->held = 0;
     }
     while (status == ER_OK && drained && taken < count) {
+        const float *rest = data + taken * width;
         size_t used = 0;
 
         if (phase == PHASE_SAMPLES) {
-            used = take_samples(recognizer, data + taken, count - taken);
+            used = take_samples(recognizer, rest, count - taken);
         } else {
-            status = take_cepstra(recognizer, data + taken * width, count - taken, &used);
+            status = take_cepstra(recognizer, rest, count - taken, &used);
         }
         taken += used;
         if (status == ER_OK) {
-            status = advance(recognizer, sink, &drained);
+            status = advance(recognizer, &sink, &drained);
         }
     }
-    if (status == ER_OK && !drained && taken > 0) {
+    if (status != ER_OK) {
+        return status;
+    }
+    if (!drained && taken > 0) {
         recognizer->held = 1;
         taken--;
     }
+    *word_count_out = sink.count;
     *consumed_out = taken;
-    return status;
-}
-
-static int call_is_legal(const er_recognizer *recognizer, const float *data, size_t count,
-                         const er_word *words_out, size_t capacity, const size_t *word_count_out,
-                         const size_t *consumed_out)
-{
-    return recognizer != NULL && (data != NULL || count == 0) && words_out != NULL &&
-           capacity > 0 && word_count_out != NULL && consumed_out != NULL;
+    return ER_OK;
 }
 
 er_status er_recognizer_push(er_recognizer *recognizer, const float *samples, size_t count,
                              er_word *words_out, size_t capacity, size_t *word_count_out,
                              size_t *consumed_out)
 {
-    er_word_sink sink = {words_out, capacity, 0};
-    size_t consumed = 0;
-    er_status status;
-
-    if (!call_is_legal(recognizer, samples, count, words_out, capacity, word_count_out,
-                       consumed_out)) {
-        return ER_ERROR_ARGUMENT;
-    }
-    status = push(recognizer, PHASE_SAMPLES, samples, 1, count, &sink, &consumed);
-    if (status == ER_OK) {
-        *word_count_out = sink.count;
-        *consumed_out = consumed;
-    }
-    return status;
+    return push(recognizer, PHASE_SAMPLES, samples, count, words_out, capacity, word_count_out,
+                consumed_out);
 }
 
 er_status er_recognizer_push_cepstra(er_recognizer *recognizer, const float *cepstra, size_t count,
                                      er_word *words_out, size_t capacity, size_t *word_count_out,
                                      size_t *consumed_out)
 {
-    er_word_sink sink = {words_out, capacity, 0};
-    size_t consumed = 0;
-    er_status status;
-
-    if (!call_is_legal(recognizer, cepstra, count, words_out, capacity, word_count_out,
-                       consumed_out)) {
-        return ER_ERROR_ARGUMENT;
-    }
-    status = push(recognizer, PHASE_CEPSTRA, cepstra, recognizer->model->frontend.cepstrum_count,
-                  count, &sink, &consumed);
-    if (status == ER_OK) {
-        *word_count_out = sink.count;
-        *consumed_out = consumed;
-    }
-    return status;
+    return push(recognizer, PHASE_CEPSTRA, cepstra, count, words_out, capacity, word_count_out,
+                consumed_out);
 }
 
 /* One move towards the end: the resampler's delay, then the front end's with the quiet frames (0.3
