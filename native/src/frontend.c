@@ -366,18 +366,25 @@ static void complete_window(er_frontend *frontend, er_feature_sink *sink)
     accept_cepstrum(frontend, sink);
 }
 
-/* What push and push_cepstra refuse alike. Without input any order of calls is harmless. */
-static int call_is_allowed(const er_frontend *frontend, const float *input, size_t count,
-                           er_frontend_mode mode, const er_feature_sink *sink)
+/* What push and push_cepstra have in common before the first item: refusals and the kind of input.
+ * Without input any order of calls is harmless. */
+static er_status begin_push(er_frontend *frontend, const float *input, size_t count,
+                            er_frontend_mode mode, const er_feature_sink *sink,
+                            const size_t *frames_out, const size_t *consumed_out)
 {
-    if (frontend == NULL || sink->features == NULL || sink->capacity == 0) {
-        return 0;
+    if (frontend == NULL || sink->features == NULL || sink->capacity == 0 || frames_out == NULL ||
+        consumed_out == NULL) {
+        return ER_ERROR_ARGUMENT;
     }
     if (count == 0) {
-        return 1;
+        return ER_OK;
     }
-    return input != NULL && !frontend->flushing &&
-           (frontend->mode == MODE_IDLE || frontend->mode == mode);
+    if (input == NULL || frontend->flushing ||
+        (frontend->mode != MODE_IDLE && frontend->mode != mode)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    frontend->mode = mode;
+    return ER_OK;
 }
 
 /* ------------------------------------------------------------------------------------ streaming */
@@ -389,14 +396,12 @@ er_status er_frontend_push(er_frontend *frontend, const float *samples, size_t c
                            size_t *consumed_out)
 {
     er_feature_sink sink = {features_out, capacity, 0};
+    const er_status status =
+        begin_push(frontend, samples, count, MODE_SAMPLES, &sink, frames_out, consumed_out);
     size_t consumed = 0;
 
-    if (!call_is_allowed(frontend, samples, count, MODE_SAMPLES, &sink) || frames_out == NULL ||
-        consumed_out == NULL) {
-        return ER_ERROR_ARGUMENT;
-    }
-    if (count > 0) {
-        frontend->mode = MODE_SAMPLES;
+    if (status != ER_OK) {
+        return status;
     }
     while (consumed < count) {
         const uint32_t missing = frontend->config.window_samples - frontend->signal_count;
@@ -422,14 +427,12 @@ er_status er_frontend_push_cepstra(er_frontend *frontend, const float *cepstra, 
                                    size_t *consumed_out)
 {
     er_feature_sink sink = {features_out, capacity, 0};
+    const er_status status =
+        begin_push(frontend, cepstra, count, MODE_CEPSTRA, &sink, frames_out, consumed_out);
     size_t consumed = 0;
 
-    if (!call_is_allowed(frontend, cepstra, count, MODE_CEPSTRA, &sink) || frames_out == NULL ||
-        consumed_out == NULL) {
-        return ER_ERROR_ARGUMENT;
-    }
-    if (count > 0) {
-        frontend->mode = MODE_CEPSTRA;
+    if (status != ER_OK) {
+        return status;
     }
     for (; consumed < count && !sink_is_full_for_next(frontend, &sink); consumed++) {
         const size_t size = frontend->config.cepstrum_count;
