@@ -112,6 +112,32 @@ def checked_array(name, value, dtype, shape):
     return np.ascontiguousarray(value)
 
 
+def checked_u32(name, value, kind="an integer", wanted="an integer from 0"):
+    """Return `value` as an int after checking that it is one and fits C's uint32_t.
+
+    Parameters
+    ----------
+    name : str
+        For the message.
+    value : int
+        Also of NumPy; a bool is none.
+    kind, wanted : str
+        What the messages about type and range say was expected.
+
+    Raises
+    ------
+    TypeError
+        `value` is not an integer.
+    ValueError
+        It does not fit.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected {kind}, got {type(value).__name__}")
+    if not 0 <= value < 2**32:
+        raise ValueError(f"{name}: expected {wanted}, got {value}")
+    return int(value)
+
+
 def pointer_to(array, c_type):
     """Pointer to the data of a C-contiguous array, which the result keeps alive.
 

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 
 from edge_runtime._native import ffi, lib
-from edge_runtime._native_object import NativeObject, checked_array, collect, push_all
+from edge_runtime._native_object import NativeObject, checked_array, checked_u32, collect, push_all
 from edge_runtime.errors import _check
 from edge_runtime.resampler import _to_float
 
@@ -81,11 +81,7 @@ class FrontendConfig:
                     raise ValueError(f"subtract_mean: expected True or False, got {value!r}")
                 value = bool(value)
             elif name in _INTEGERS:
-                if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                    raise TypeError(f"{name}: expected an integer, got {type(value).__name__}")
-                value = int(value)
-                if not 0 <= value < 2**32:
-                    raise ValueError(f"{name}: expected an integer from 0, got {value}")
+                value = checked_u32(name, value)
             else:
                 value = float(np.float32(value))
             object.__setattr__(self, name, value)
@@ -213,13 +209,10 @@ class Frontend(NativeObject):
         -------
         float32 [shape=(frames, feature_size)]
         """
-        if isinstance(quiet_frames, bool) or not isinstance(quiet_frames, (int, np.integer)):
-            raise TypeError(f"quiet_frames: expected an integer, got {type(quiet_frames).__name__}")
-        if not 0 <= quiet_frames < 2**32:
-            raise ValueError(f"quiet_frames: expected an integer from 0, got {quiet_frames}")
+        quiet_frames = checked_u32("quiet_frames", quiet_frames)
         with self._exclusive() as handle:
             return collect(
-                lambda *out: lib.er_frontend_flush(handle, int(quiet_frames), *out),
+                lambda *out: lib.er_frontend_flush(handle, quiet_frames, *out),
                 self._out_shape,
                 "front end flush (the same quiet_frames again, or reset first)",
             )

@@ -7,7 +7,7 @@ from edge_runtime._native import ffi, lib
 from edge_runtime._native_object import NativeObject, checked_array, pointer_to
 from edge_runtime.decoder import WordBuffer, checked_threshold
 from edge_runtime.errors import _check
-from edge_runtime.resampler import _to_float
+from edge_runtime.resampler import _checked_rate, _to_float
 
 _MODEL_RATE = lib.ER_SAMPLE_RATE
 
@@ -195,11 +195,3 @@ class Recognizer(NativeObject):
                 "recognizer posteriors",
             )
         return posteriors
-
-
-def _checked_rate(sample_rate):
-    if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, np.integer)):
-        raise TypeError(f"sample_rate: expected an integer in Hz, got {type(sample_rate).__name__}")
-    if not 0 <= sample_rate < 2**32:
-        raise ValueError(f"sample_rate: expected 8000 to 192000 Hz, got {sample_rate}")
-    return int(sample_rate)

@@ -4,7 +4,7 @@
 import numpy as np
 
 from edge_runtime._native import ffi, lib
-from edge_runtime._native_object import NativeObject, collect, push_all
+from edge_runtime._native_object import NativeObject, checked_u32, collect, push_all
 from edge_runtime.errors import _check
 
 _OUT_SHAPE = (65536,)  # of one C call
@@ -26,6 +26,11 @@ def _to_float(samples):
     return np.ascontiguousarray(samples)
 
 
+def _checked_rate(sample_rate):
+    """`sample_rate` as an int; the C library decides which rates are supported."""
+    return checked_u32("sample_rate", sample_rate, "an integer in Hz", "8000 to 192000 Hz")
+
+
 class Resampler(NativeObject):
     """Streaming conversion of one signal to 16 kHz.
 
@@ -41,14 +46,11 @@ class Resampler(NativeObject):
     """
 
     def __init__(self, sample_rate):
-        if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, np.integer)):
-            raise TypeError(f"sample_rate: expected an integer in Hz, got {type(sample_rate).__name__}")
-        if not 0 <= sample_rate < 2**32:
-            raise ValueError(f"sample_rate: expected 8000 to 192000 Hz, got {sample_rate}")
+        sample_rate = _checked_rate(sample_rate)
         out = ffi.new("er_resampler **")
-        _check(lib.er_resampler_create(int(sample_rate), out), f"resampler for {sample_rate} Hz")
+        _check(lib.er_resampler_create(sample_rate, out), f"resampler for {sample_rate} Hz")
         super().__init__(out[0], lib.er_resampler_destroy)
-        self._sample_rate = int(sample_rate)
+        self._sample_rate = sample_rate
 
     def __repr__(self):
         return f"Resampler(sample_rate={self._sample_rate})"
