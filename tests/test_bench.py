@@ -206,7 +206,7 @@ def test_ratios_are_those_of_medians_of_the_best_peer():
         "fast": record("edge_runtime", "c", "ternary", "avx2", streaming=2, streaming_int8=1, streams=2),
         "fast_python": record("edge_runtime", "python", "ternary", "avx2", streaming=4),
         "a_int8": record("a", "c", "int8", streaming=7, sequence=20, cold=50, streams=7, together=3),
-        "a_f32": record("a", "c", "f32", streaming=8, sequence=15, cold=40),
+        "a_f32": record("a", "c", "f32", streaming=8, sequence=6, cold=40),
         "a_null": record("a", "c", "null", streaming=1),
         "a_python": record("a", "python", "int8", streaming=12),
     }
@@ -219,12 +219,14 @@ def test_ratios_are_those_of_medians_of_the_best_peer():
     assert found["streaming_best_peer_over_ours_int8_input"] == 7
     assert found["cold_best_peer"] == "a_f32"
     assert found["cold_best_peer_over_ours"] is None
-    # Ours cannot step streams at once: its streams in turn stand against the peer's best.
+    # What has no call for many frames, or for many streams, is counted by its steps.
+    assert found["sequence_best_peer"] == "a_f32"
+    assert found["sequence_best_peer_over_ours"] == 3
     assert found["together_best_peer_over_ours"] == 1.5
     assert found["python_streaming_best_peer_over_ours"] == 3
     scalar = found["by_kernel"]["scalar"]
     assert scalar["streaming_best_peer_over_ours"] == 0.7
-    assert scalar["sequence_best_peer_over_ours"] == 3
+    assert scalar["sequence_best_peer_over_ours"] == 1.2
     assert scalar["sequence_over_streaming_of_ours"] == 0.5
 
 

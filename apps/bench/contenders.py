@@ -198,8 +198,11 @@ def contenders(workload, folder, kernels, default_kernel, families, programs):
     found.append(Contender(name, "edge_runtime", "python", "ternary", command, default_kernel))
     if "onnxruntime" in families:
         states = [text for state in workload.states for text in map(str, state)]
-        for file, form in (("node", "f32"), ("cell_int8", "int8"), ("null", "null")):
-            name = f"onnxruntime_{form}"
+        forms = [("node", "f32", "f32"), ("cell_int8", "int8", "int8"), ("null", "null", "null")]
+        if workload.has_lstm:
+            forms.append(("node_int8", "int8", "int8_node"))
+        for file, form, label in forms:
+            name = f"onnxruntime_{label}"
             if programs.onnxruntime_worker:
                 command = (programs.onnxruntime_worker, _onnxruntime_library(), os.fspath(folder), file)
                 command += (workload.name, name, *states)

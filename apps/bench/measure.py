@@ -333,10 +333,21 @@ def _median(records, name, phase):
     return summary["median_us"] if summary else None
 
 
+def _quickest(records, name, phase):
+    """Median of the quickest way a contender has to do the work of a phase.
+
+    A whole sequence can be run step by step, and streams served at once can be served in turn.
+    """
+    other = {"sequence": "streaming", "together": "streams"}.get(phase, phase)
+    medians = (_median(records, name, way) for way in (phase, other))
+    return min((us for us in medians if us is not None), default=None)
+
+
 def _best(records, phase, wanted):
     """Name of the quickest contender that `wanted` accepts, or None."""
-    names = [name for name, record in records.items() if wanted(record) and record[phase]]
-    return min(names, key=lambda name: _median(records, name, phase), default=None)
+    quickest = {name: _quickest(records, name, phase) for name, record in records.items() if wanted(record)}
+    names = [name for name, us in quickest.items() if us is not None]
+    return min(names, key=quickest.get, default=None)
 
 
 def _ratio(over, under):
@@ -360,12 +371,10 @@ def _against(records, ours):
     """Ratios of the best peer's median to that of one of our contenders."""
     found = {"ours": ours}
     for phase in ("streaming", "cold", "sequence", "streams", "together"):
-        # A phase that this runtime lacks is compared with its closest: streams in turn.
-        own = phase if records[ours][phase] else "streams" if phase == "together" else phase
         peer = _best(records, phase, _is_peer)
         found[f"{phase}_best_peer"] = peer
         found[f"{phase}_best_peer_over_ours"] = _ratio(
-            _median(records, peer, phase), _median(records, ours, own)
+            _quickest(records, peer, phase), _quickest(records, ours, phase)
         )
     peer = found["streaming_best_peer"]
     streaming = _median(records, peer, "streaming")

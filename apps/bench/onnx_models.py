@@ -2,9 +2,9 @@
 """The float networks as ONNX files, float32 and int8. Needs onnx and onnxruntime.
 
 node      GRU and LSTM nodes, as PyTorch's exporter writes them
-cell      one step unrolled to MatMul and elementwise nodes; ``cell_int8`` of it by ONNX Runtime's own
-          dynamic quantization (MatMulInteger), its quickest int8 form: its int8 recurrent nodes are slower
-          or do not exist
+node_int8 those by ONNX Runtime's dynamic quantization: an int8 node exists for LSTM only
+cell      one step unrolled to MatMul and elementwise nodes; ``cell_int8`` of it by the same quantization
+          (MatMulInteger): its quickest int8 step for every network measured
 null      the same inputs and outputs and next to no work: the price of a call
 
 Of each ``_stream`` (one step), ``_batch`` (one step of several streams at once) and ``_seq`` (all
@@ -223,6 +223,9 @@ def write_files(workload, weights, folder):
     def path(name):
         return str(folder / f"{name}.onnx")
 
+    def quantize(form, name):
+        quantize_dynamic(path(f"{form}_{name}"), path(f"{form}_int8_{name}"), weight_type=QuantType.QInt8)
+
     onnx.save(null_model(workload), path("null_stream"))
     onnx.save(node_model(workload, weights, 1, 1), path("node_stream"))
     onnx.save(node_model(workload, weights, 1, STREAMS), path("node_batch"))
@@ -234,7 +237,10 @@ def write_files(workload, weights, folder):
             cell = cell_model(workload, weights, batch)
             onnx.checker.check_model(cell)
             onnx.save(cell, path(f"cell_{name}"))
-            quantize_dynamic(path(f"cell_{name}"), path(f"cell_int8_{name}"), weight_type=QuantType.QInt8)
+            quantize("cell", name)
+        if workload.has_lstm:
+            for name in ("stream", "batch", "seq"):
+                quantize("node", name)
     finally:
         logging.getLogger().setLevel(level)
     onnx.save(scan_model(workload, onnx.load(path("cell_int8_stream"))), path("cell_int8_seq"))

@@ -3,7 +3,7 @@
 
     python -m apps.bench.python_worker PEER FORM FOLDER NAME [KERNEL]
 
-PEER: edge_runtime (FORM ternary); onnxruntime (IOBinding; FORM node, cell_int8 or null); litert (called
+PEER: edge_runtime (FORM ternary); onnxruntime (IOBinding; FORM node, node_int8, cell_int8 or null); litert (called
 with as little Python as can be: one call into the interpreter, memory moved by address) or litert_plain
 (its documented interface), FORM f32, int8 or null.
 """
@@ -109,7 +109,7 @@ class OnnxRuntimePeer:
         self.imported = time.perf_counter()
         self._files = files
         self._form = form
-        self._three_axes = form == "node"
+        self._three_axes = form.startswith("node")
         self.version = f"onnxruntime {onnxruntime.__version__}, Python IOBinding"
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = 1

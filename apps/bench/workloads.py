@@ -69,6 +69,11 @@ class Workload:
         return states
 
     @property
+    def has_lstm(self):
+        """bool : whether a layer is an lstm."""
+        return any(kind == "lstm" for kind, _, _ in self.layers)
+
+    @property
     def macs(self):
         """int : weights of the matrices, which is multiply-adds per step of a float network."""
         macs = sum(GATES[kind] * units * (inputs + units) for kind, inputs, units in self.layers)
