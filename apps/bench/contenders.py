@@ -125,7 +125,8 @@ class Programs:
         try:
             return build(folder)
         except native.BuildError as error:
-            self.problems.append(str(error))
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
             return None
 
 
