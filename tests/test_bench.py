@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import edge_runtime as er
-from apps.bench import contenders, measure, native, plot, workloads
+from apps.bench import contenders, measure, native, plot, report, workloads
 from apps.bench.__main__ import main
 from apps.bench.workloads import FRAMES, STREAMS, Workload
 from edge_runtime.format import ModelFile
@@ -274,7 +274,7 @@ def test_quick_run_with_an_extra_peer(tmp_path):
     extra = [{"name": "fake", "workloads": {"W1": [sys.executable, str(script)]}}]
     (tmp_path / "extra.json").write_text(json.dumps(extra), encoding="ascii")
     picture = tmp_path / "out.svg"
-    result, report = run_bench(
+    result, table = run_bench(
         "--no-peers", "--kernel", "scalar", "--extra", str(tmp_path / "extra.json"), "--plot", str(picture)
     )
     assert result["threads"] == 1 and result["problems"] == []
@@ -292,7 +292,7 @@ def test_quick_run_with_an_extra_peer(tmp_path):
     assert found["streaming_best_peer_over_ours"] == expected
     assert found["streaming_best_peer"] == "fake"
     assert found["by_kernel"]["scalar"]["streaming_best_peer_over_ours"] == expected
-    assert "edge_runtime_scalar" in report and "best peer / ours" in report
+    assert "edge_runtime_scalar" in table and "best peer / ours" in table
     texts = [e.text for e in xml.etree.ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}text")]
     assert "fake" in texts and "edge_runtime_scalar" in texts
 
@@ -360,6 +360,13 @@ def test_missing_peers_are_named(monkeypatch):
         "onnxruntime": "onnxruntime takes no part: python -m pip install onnxruntime onnx",
         "litert": "litert takes no part: python -m pip install ai-edge-litert flatbuffers",
     }
+
+
+def test_notes_name_what_slows():
+    quiet = {"governor": None, "load_average": 0.5, "cores": 4, "features": ["avx2"]}
+    assert report.notes(quiet, "avx2") == []
+    busy = {**quiet, "governor": "powersave", "load_average": 3.0}
+    assert [note.split()[0] for note in report.notes(busy, "scalar")] == ["CPU", "load", "this"]
 
 
 def test_picture_of_no_results_is_a_picture():

@@ -200,6 +200,7 @@ def run(chosen, kernels, default_kernel, plan, families=(), extras=None, progres
         "workloads": {},
         "problems": [],
     }
+    result["notes"] = report.notes(result["machine"], default_kernel)
     with tempfile.TemporaryDirectory(prefix="edge_runtime_bench_") as name:
         folder = pathlib.Path(name)
         programs = contenders.Programs(folder)
@@ -280,7 +281,7 @@ def main(arguments=None):
         return 130
     progress.clear()
     wrong = wrong_outputs(result)
-    for line in result["problems"] + wrong:
+    for line in result["notes"] + result["problems"] + wrong:
         print(f"bench: {line}", file=sys.stderr)
     with contextlib.suppress(BrokenPipeError):
         if options.plot is not None:

@@ -41,6 +41,31 @@ def machine():
     }
 
 
+def notes(facts, kernel):
+    """What makes the figures of this run worse than they need be.
+
+    Parameters
+    ----------
+    facts : dict
+        Of `machine`.
+    kernel : str
+        The kernel that the library chose.
+
+    Returns
+    -------
+    list of str
+    """
+    found = []
+    if facts["governor"] not in (None, "performance"):
+        found.append(f"CPU governor {facts['governor']}: the clock may be low while little runs")
+    if facts["load_average"] is not None and facts["load_average"] > facts["cores"] / 2:
+        found.append(f"load average {facts['load_average']:.1f} at the start: the machine was not quiet")
+    vectors = [name for name in ("avx2", "neon", "asimd") if name in facts["features"]]
+    if kernel == "scalar" and vectors:
+        found.append(f"this CPU has {vectors[0]}, but the library chose the scalar kernel")
+    return found
+
+
 def number(value, digits=3):
     """A figure for people: `digits` significant digits; a dash for None."""
     if value is None:
