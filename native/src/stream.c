@@ -128,21 +128,23 @@ void er_stream_reset(er_stream *stream)
     }
 }
 
-/* Round one input (FORMAT.md, section 4). Clamped before the conversion to int, whose range ends. */
+/* Round one input (FORMAT.md, section 4). Clamped before the conversion to int, whose range ends; a
+ * comparison with not-a-number is false, so it passes the clamp as -127 and is made 0 at the end.
+ * Without branches: on features the rounding's is a coin toss, and 1024 inputs took 30 us instead of 1.6. */
 static int8_t quantize(float x, float scale, float offset)
 {
     float product = x * scale;
     float sum = product + offset;
+    int32_t is_number;
     int32_t q;
 
     sum = sum + 0.5f;
-    if (sum != sum) {
-        return 0;
-    }
-    sum = sum < -127.0f ? -127.0f : sum;
-    sum = sum > 127.0f ? 127.0f : sum;
+    is_number = sum == sum;
+    sum = sum > -127.0f ? sum : -127.0f;
+    sum = sum < 127.0f ? sum : 127.0f;
     q = (int32_t)sum;
-    return (int8_t)((float)q > sum ? q - 1 : q);
+    q -= (float)q > sum;
+    return (int8_t)(q & -is_number);
 }
 
 /* See edge_runtime.h. */
