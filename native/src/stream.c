@@ -42,6 +42,10 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
     stream->work.acc_x = take(base, &used, acc_size, sizeof(int32_t));
     stream->work.acc_h = take(base, &used, acc_size, sizeof(int32_t));
     stream->work.table = take(base, &used, ER_GEMV_TABLE_SIZE, sizeof(int32_t));
+    stream->work.sums_x = take(base, &used, model->sum_count, sizeof(int16_t));
+    stream->work.sums_h = take(base, &used, model->sum_count, sizeof(int16_t));
+    stream->work.operand_bytes = take(base, &used, model->operand_byte_count, sizeof(int8_t));
+    stream->work.tables = take(base, &used, model->table_bytes, sizeof(uint8_t));
     stream->x = take(base, &used, model->input_size, sizeof(int8_t));
     stream->logits = take(base, &used, model->output_size, sizeof(int16_t));
     return used;
