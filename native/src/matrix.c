@@ -29,9 +29,13 @@ static void make_operands(const er_matrix *matrix, const int16_t *x, int16_t *op
 /* The sums of a matrix by its plan's product. */
 static void run_product(const er_product *product, const int16_t *x, const er_work *work, int16_t *sums)
 {
-    product->kind->operands(product, x, work->operand_bytes);
-    product->kind->tables(product, work->operand_bytes, work->tables);
-    product->kind->run(product, work->tables, sums);
+    uint8_t *tables = work->tables + product->table_offset;
+
+    if (!product->tables_kept || !work->tables_valid) {
+        product->kind->operands(product, x, work->operand_bytes);
+        product->kind->tables(product, work->operand_bytes, tables);
+    }
+    product->kind->run(product, tables, sums);
 }
 
 /* See matrix.h. Through 32 bits if the matrix has no fast product. */

@@ -17,7 +17,8 @@ typedef struct er_work {
     int16_t *sums_x;        /* [ER_BLOCK_ROWS-padded rows + ER_SUM_PADDING] as acc_x, of layers with a plan */
     int16_t *sums_h;
     int8_t *operand_bytes;  /* [padded columns + ER_BYTE_PADDING] */
-    uint8_t *tables;        /* [group_count * ER_GROUP_TABLE] */
+    uint8_t *tables;        /* [model->table_bytes] of the products in turn, or kept (er_product) */
+    uint32_t tables_valid;  /* 1: kept tables are those of the present state */
 } er_work;
 
 /* N1, N2: the sums of the rows first_row .. first_row + row_count - 1, every plane, on x (int16

@@ -221,8 +221,37 @@ static void plan_product(arena *a, struct er_model *model, er_matrix *matrix, co
     if (model->operand_byte_count < round_up(matrix->columns, 64) + ER_BYTE_PADDING) {
         model->operand_byte_count = round_up(matrix->columns, 64) + ER_BYTE_PADDING;
     }
+    product->table_offset = 0;
+    product->tables_kept = 0;
     if (model->table_bytes < (size_t)groups * ER_GROUP_TABLE) {
         model->table_bytes = (size_t)groups * ER_GROUP_TABLE;
+    }
+}
+
+/* Whether two products of the same vector have the same tables. */
+static int share_tables(const er_product *a, const er_product *b)
+{
+    return a != NULL && b != NULL && a->kind->tables == b->kind->tables && a->columns == b->columns &&
+           a->group_count == b->group_count && a->clamp == b->clamp && a->table_bias == b->table_bias &&
+           a->operand_shift == b->operand_shift && a->three_quarters == b->three_quarters;
+}
+
+/* The layer that follows a recurrent layer makes tables of its state h; a step later its W_h needs them
+ * again, if both have the same operands. Such tables get a place of their own, behind those of all other
+ * products. A quarter of a step of W1 without it. */
+static void keep_tables(struct er_model *model)
+{
+    uint32_t i;
+
+    for (i = 0; i + 1 < model->layer_count; i++) {
+        er_product *w_h = (er_product *)model->layers[i].matrix[1].product;
+        er_product *next = (er_product *)model->layers[i + 1].matrix[0].product;
+
+        if (model->layers[i].matrix_count == 2 && share_tables(w_h, next)) {
+            w_h->tables_kept = 1;
+            w_h->table_offset = next->table_offset = model->table_bytes;
+            model->table_bytes += (size_t)w_h->group_count * ER_GROUP_TABLE;
+        }
     }
 }
 
@@ -290,6 +319,7 @@ static void fill_scale(er_scale_block *block, const er_matrix *matrix, const er_
         block->present2 |= (uint32_t)(scale[1] >> 7) << i;
         block->negative1 |= (uint32_t)((scale[0] >> 6) & 1) << i;
         block->negative2 |= (uint32_t)((scale[1] >> 6) & 1) << i;
+        block->opposite = block->negative1 ^ block->negative2;
     }
 }
 
@@ -360,6 +390,9 @@ static size_t lay_out(struct er_model *model, const er_kernels *kernels, void *b
         er_layer *layer = &model->layers[i];
 
         for (k = 0; k < layer->matrix_count; k++) {
+            if (k == 1 && (layer->flags & ER_LAYER_RESET_BEFORE) != 0) {
+                continue;                   /* its rows are needed in two parts */
+            }
             plan_product(&a, model, &layer->matrix[k], kernels, &t, weight_count);
             if (layer->matrix[k].product != NULL &&
                 model->sum_count < round_up(layer->matrix[k].rows, ER_BLOCK_ROWS) + ER_SUM_PADDING) {
@@ -367,6 +400,9 @@ static size_t lay_out(struct er_model *model, const er_kernels *kernels, void *b
             }
         }
         plan_gates(&a, model, layer, kernels, &t);
+    }
+    if (base != NULL) {
+        keep_tables(model);
     }
     return a.used;
 }

@@ -121,6 +121,7 @@ void er_stream_reset(er_stream *stream)
         return;
     }
     state = stream->state;
+    stream->work.tables_valid = 0;
     for (i = 0; i < stream->model->layer_count; i++) {
         const er_layer *layer = &stream->model->layers[i];
 
@@ -227,6 +228,7 @@ er_status er_stream_set_state(er_stream *stream, const int16_t *state)
     if (stream == NULL || (state == NULL && stream->model->state_size > 0)) {
         return ER_ERROR_ARGUMENT;
     }
+    stream->work.tables_valid = 0;
     if (stream->model->state_size > 0) {
         memcpy(stream->state, state, stream->model->state_size * sizeof *state);
     }

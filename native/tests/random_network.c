@@ -111,6 +111,7 @@ static void random_matrix(random_state *random, er_matrix *matrix, const layer_s
     matrix->left_shift = (int32_t)random_below(random, 30) - 14;
     if (spec->typical) {
         matrix->operand_shift = clamp < 16 ? 12 : 11;
+        matrix->three_quarters = 0;
         matrix->left_shift = columns < 100 ? 6 : columns < 400 ? 5 : 4;
     }
     for (plane = 0; plane < matrix->plane_count; plane++) {
@@ -170,6 +171,11 @@ void random_network(random_state *random, struct er_model *model, uint32_t input
         random_matrix(random, &layer->matrix[0], spec, rows, input_size, spec->clamp_x);
         if (spec->typical && i == 0) {
             layer->matrix[0].operand_shift = spec->clamp_x < 16 ? 4 : 3;
+        }
+        if (i > 0 && layer->matrix[0].clamp == model->layers[i - 1].matrix[1].clamp &&
+            random_below(random, 2) == 0) {     /* tables can be kept */
+            layer->matrix[0].operand_shift = model->layers[i - 1].matrix[1].operand_shift;
+            layer->matrix[0].three_quarters = model->layers[i - 1].matrix[1].three_quarters;
         }
         if (layer->matrix_count == 2) {
             random_matrix(random, &layer->matrix[1], spec, rows, spec->units, spec->clamp_h);

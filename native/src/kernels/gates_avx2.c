@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * From the sums of the products to the state or output of a layer, 16 units at a time: AVX2. The rules are
+ * From the sums of the products to the state or output of a layer, 32 units at a time: AVX2. The rules are
  * those of exporters/FORMAT.md, section 7; fixed.h and activation.c are the scalar forms. Shifts by a count
  * per row exist on 32-bit lanes only: there 16 values are two registers, in the order of vpunpcklwd and
  * vpunpckhwd, from which vpackssdw puts them together again. */
@@ -51,6 +51,26 @@ INLINE void store_units(int16_t *p, __m256i v, uint32_t left)
     _mm256_storeu_si256((__m256i *)(void *)rest, v);
     for (i = 0; i < left; i++) {
         p[i] = rest[i];
+    }
+}
+
+/* See kernels.h. */
+void er_widen_avx2(const int8_t *x, uint32_t count, int16_t *values_out)
+{
+    while (count >= LANES) {
+        const __m128i v = _mm_max_epi8(_mm_loadu_si128((const __m128i *)(const void *)x), _mm_set1_epi8(-127));
+
+        _mm256_storeu_si256((__m256i *)(void *)values_out, _mm256_cvtepi8_epi16(v));
+        x += LANES;
+        values_out += LANES;
+        count -= LANES;
+        ER_OPAQUE(x);
+        ER_OPAQUE(values_out);
+        ER_OPAQUE(count);
+    }
+    for (; count > 0; count--) {
+        *values_out++ = *x < -127 ? -127 : *x;
+        x++;
     }
 }
 
@@ -127,12 +147,19 @@ INLINE __m256i fraction(__m256i f, __m256i shifts)
                             _mm256_srav_epi32(f, s3));
 }
 
+/* The same of 16 values. */
+INLINE __m256i fractions(__m256i f, __m256i shifts)
+{
+    const __m256i zero = _mm256_setzero_si256();
+
+    return _mm256_packs_epi32(fraction(widen_low(f), _mm256_unpacklo_epi16(shifts, zero)),
+                              fraction(widen_high(f), _mm256_unpackhi_epi16(shifts, zero)));
+}
+
 /* seg(i, F) of 32 values, y[0] and y[1]: section 7.4. */
 INLINE void segments(const activation *t, const __m256i i[2], const __m256i f[2], __m256i y[2])
 {
-    const __m256i zero = _mm256_setzero_si256();
     __m256i at[4], base[2], shifts[2];
-    int k;
 
     at[0] = _mm256_packus_epi16(i[0], i[1]);
     at[1] = _mm256_sub_epi8(at[0], _mm256_set1_epi8(16));
@@ -146,12 +173,8 @@ INLINE void segments(const activation *t, const __m256i i[2], const __m256i f[2]
     y[1] = _mm256_unpackhi_epi8(base[0], base[1]);
     at[0] = _mm256_unpacklo_epi8(shifts[0], shifts[1]);
     at[1] = _mm256_unpackhi_epi8(shifts[0], shifts[1]);
-    for (k = 0; k < 2; k++) {
-        const __m256i low = fraction(widen_low(f[k]), _mm256_unpacklo_epi16(at[k], zero));
-        const __m256i high = fraction(widen_high(f[k]), _mm256_unpackhi_epi16(at[k], zero));
-
-        y[k] = _mm256_add_epi16(y[k], _mm256_packs_epi32(low, high));
-    }
+    y[0] = _mm256_add_epi16(y[0], fractions(f[0], at[0]));
+    y[1] = _mm256_add_epi16(y[1], fractions(f[1], at[1]));
 }
 
 #define SIGN_BITS _mm256_set1_epi16(-32768)
@@ -164,35 +187,42 @@ INLINE __m256i with_sign(__m256i y, __m256i p)
     return _mm256_sub_epi16(_mm256_xor_si256(y, negative), negative);
 }
 
-/* N14 of p[0], gates b in 0 .. 255, and either the same or N13 of p[1]: two at a time share a look-up. The
- * magnitude of -32768 is 32768 as an unsigned number. both is a constant. */
-INLINE void activations(const activation *t, __m256i p[2], const int both)
+/* The gate that belongs to tanh(p / 2), as in N14. */
+INLINE __m256i gate(__m256i y)
 {
-    const __m256i a0 = _mm256_min_epu16(_mm256_abs_epi16(p[0]), _mm256_set1_epi16(16383));
-    const __m256i a1 = _mm256_min_epu16(_mm256_abs_epi16(p[1]), _mm256_set1_epi16(both ? 16383 : 8191));
-    const __m256i i[2] = { _mm256_srli_epi16(a0, 8), _mm256_srli_epi16(a1, both ? 8 : 7) };
-    const __m256i f[2] = { _mm256_xor_si256(_mm256_slli_epi16(a0, 8), SIGN_BITS),
-                           _mm256_xor_si256(_mm256_slli_epi16(a1, both ? 8 : 9), SIGN_BITS) };
-    __m256i y[2];
-    int k;
-
-    segments(t, i, f, y);
-    for (k = 0; k < 2; k++) {
-        p[k] = with_sign(y[k], p[k]);
-        if (k == 0 || both) {
-            p[k] = _mm256_subs_epu16(_mm256_xor_si256(p[k], SIGN_BITS), _mm256_set1_epi16(128));
-            p[k] = _mm256_srli_epi16(p[k], 8);
-        }
-    }
+    return _mm256_srli_epi16(_mm256_subs_epu16(_mm256_xor_si256(y, SIGN_BITS), _mm256_set1_epi16(128)), 8);
 }
 
-/* N13. */
-INLINE __m256i tanh_of(const activation *t, __m256i p)
+/* N13 of 32 values, in place. The magnitude of -32768 is 32768 as an unsigned number. */
+INLINE void tanh_both(const activation *t, __m256i p[2])
 {
-    __m256i pair[2] = { _mm256_setzero_si256(), p };
+    const __m256i most = _mm256_set1_epi16(8191);
+    const __m256i a0 = _mm256_min_epu16(_mm256_abs_epi16(p[0]), most);
+    const __m256i a1 = _mm256_min_epu16(_mm256_abs_epi16(p[1]), most);
+    const __m256i i[2] = { _mm256_srli_epi16(a0, 7), _mm256_srli_epi16(a1, 7) };
+    const __m256i f[2] = { _mm256_xor_si256(_mm256_slli_epi16(a0, 9), SIGN_BITS),
+                           _mm256_xor_si256(_mm256_slli_epi16(a1, 9), SIGN_BITS) };
+    __m256i y[2];
 
-    activations(t, pair, 0);
-    return pair[1];
+    segments(t, i, f, y);
+    p[0] = with_sign(y[0], p[0]);
+    p[1] = with_sign(y[1], p[1]);
+}
+
+/* N14 of 32 values, in place: gates b in 0 .. 255. */
+INLINE void sigmoid_both(const activation *t, __m256i p[2])
+{
+    const __m256i most = _mm256_set1_epi16(16383);
+    const __m256i a0 = _mm256_min_epu16(_mm256_abs_epi16(p[0]), most);
+    const __m256i a1 = _mm256_min_epu16(_mm256_abs_epi16(p[1]), most);
+    const __m256i i[2] = { _mm256_srli_epi16(a0, 8), _mm256_srli_epi16(a1, 8) };
+    const __m256i f[2] = { _mm256_xor_si256(_mm256_slli_epi16(a0, 8), SIGN_BITS),
+                           _mm256_xor_si256(_mm256_slli_epi16(a1, 8), SIGN_BITS) };
+    __m256i y[2];
+
+    segments(t, i, f, y);
+    p[0] = gate(with_sign(y[0], p[0]));
+    p[1] = gate(with_sign(y[1], p[1]));
 }
 
 /* One turn of N7 on values with their sign bit inverted, as vpavgw wants them. */
@@ -292,50 +322,82 @@ INLINE void make_context(context *c, const er_gates *gates)
     c->h = make_shifter(gates->left_shift_h);
 }
 
-/* N6: pre-activations of 16 rows, moving *scale behind their blocks. shared is a constant. */
-INLINE __m256i preactivation(const context *c, const er_scale_block **scale, uint32_t half,
-                             const int16_t *sums_x, const int16_t *sums_h, const int shared)
+/* The outputs of 32 rows of one matrix from its sums. */
+INLINE void outputs(const er_scale_block *scale, const shifter *s, const int16_t *sums, __m256i a[2])
 {
-    const __m256i x = load(sums_x), h = load(sums_h);
-    __m256i p;
-
-    if (shared) {
-        p = scale_sums(*scale, half, &c->x, _mm256_add_epi16(x, h));
-        *scale += 1;
-    } else {
-        p = _mm256_adds_epi16(scale_sums(*scale, half, &c->x, x), scale_sums(*scale + 1, half, &c->h, h));
-        *scale += 2;
-    }
-    return p;
+    a[0] = scale_sums(scale, 0, s, load(sums));
+    a[1] = scale_sums(scale, LANES, s, load(sums + LANES));
 }
 
-/* N9, reset after the product. The scale blocks, of 32 rows, serve two turns. */
+/* N6: pre-activations of 32 rows, moving *scale behind their blocks. shared is a constant. */
+INLINE void preactivations(const context *c, const er_scale_block **scale, const int16_t *x, const int16_t *h,
+                           const int shared, __m256i p[2])
+{
+    __m256i a_h[2];
+
+    if (shared) {
+        p[0] = scale_sums(*scale, 0, &c->x, _mm256_add_epi16(load(x), load(h)));
+        p[1] = scale_sums(*scale, LANES, &c->x, _mm256_add_epi16(load(x + LANES), load(h + LANES)));
+        *scale += 1;
+    } else {
+        outputs(*scale, &c->x, x, p);
+        outputs(*scale + 1, &c->h, h, a_h);
+        p[0] = _mm256_adds_epi16(p[0], a_h[0]);
+        p[1] = _mm256_adds_epi16(p[1], a_h[1]);
+        *scale += 2;
+    }
+}
+
+/* Units of the second half of a block when `left` are to come. */
+INLINE uint32_t behind(uint32_t left)
+{
+    return left > LANES ? left - LANES : 0;
+}
+
+/* N7 on both halves, a gate times p. */
+INLINE void gate_both(const __m256i b[2], __m256i p[2])
+{
+    p[0] = chain(b[0], p[0], _mm256_setzero_si256());
+    p[1] = chain(b[1], p[1], _mm256_setzero_si256());
+}
+
+/* Write 32 values, or as many as are left. */
+INLINE void store_both(int16_t *p, const __m256i v[2], uint32_t left)
+{
+    store_units(p, v[0], left);
+    store_units(p + LANES, v[1], behind(left));
+}
+
+/* N9, reset after the product. */
 INLINE void gru(const er_gates *gates, const int16_t *x, const int16_t *h, int16_t *state, const int shared)
 {
-    const er_scale_block *block = gates->scales;
+    const er_scale_block *scale = gates->scales;
     const uint32_t row_z = gates->units, row_n = row_z + row_z;
-    uint32_t left = gates->units, half = 0;
+    uint32_t left = gates->units;
     context c;
 
     make_context(&c, gates);
     while (left > 0) {
-        const er_scale_block *scale = block;
-        const __m256i old = load_units(state, left);
-        __m256i gate[2], a_x, a_h, n;
+        __m256i r[2], z[2], n[2], a_h[2];
 
-        gate[0] = preactivation(&c, &scale, half, x, h, shared);
-        gate[1] = preactivation(&c, &scale, half, x + row_z, h + row_z, shared);
-        activations(&c.table, gate, 1);
-        a_x = scale_sums(scale, half, &c.x, load(x + row_n));
-        a_h = scale_sums(scale + 1, half, &c.h, load(h + row_n));
-        n = tanh_of(&c.table, _mm256_adds_epi16(a_x, chain(gate[0], a_h, _mm256_setzero_si256())));
-        store_units(state, chain(gate[1], old, n), left);
-        block = half ? scale + 2 : block;
-        half = LANES - half;
-        x += LANES;
-        h += LANES;
-        state += LANES;
-        left = left < LANES ? 0 : left - LANES;
+        preactivations(&c, &scale, x, h, shared, r);
+        preactivations(&c, &scale, x + row_z, h + row_z, shared, z);
+        sigmoid_both(&c.table, r);
+        sigmoid_both(&c.table, z);
+        outputs(scale, &c.x, x + row_n, n);
+        outputs(scale + 1, &c.h, h + row_n, a_h);
+        gate_both(r, a_h);
+        n[0] = _mm256_adds_epi16(n[0], a_h[0]);
+        n[1] = _mm256_adds_epi16(n[1], a_h[1]);
+        tanh_both(&c.table, n);
+        n[0] = chain(z[0], load_units(state, left), n[0]);
+        n[1] = chain(z[1], load_units(state + LANES, behind(left)), n[1]);
+        store_both(state, n, left);
+        scale += 2;
+        x += ER_BLOCK_UNITS;
+        h += ER_BLOCK_UNITS;
+        state += ER_BLOCK_UNITS;
+        left = left < ER_BLOCK_UNITS ? 0 : left - ER_BLOCK_UNITS;
     }
 }
 
@@ -358,10 +420,9 @@ INLINE __m256i halve(__m256i a)
 /* N10. */
 INLINE void lstm(const er_gates *gates, const int16_t *x, const int16_t *h, int16_t *state, const int shared)
 {
-    const __m256i zero = _mm256_setzero_si256();
-    const er_scale_block *block = gates->scales;
+    const er_scale_block *scale = gates->scales;
     const uint32_t row_f = gates->units;
-    uint32_t row_g = row_f + row_f, row_o, left = gates->units, half = 0;
+    uint32_t row_g = row_f + row_f, row_o, left = gates->units;
     int16_t *cell = state + row_f;
     context c;
 
@@ -369,26 +430,33 @@ INLINE void lstm(const er_gates *gates, const int16_t *x, const int16_t *h, int1
     row_o = row_g + row_f;
     make_context(&c, gates);
     while (left > 0) {
-        const er_scale_block *scale = block;
-        __m256i i_f[2], o_g[2], now;
+        __m256i i[2], f[2], g[2], o[2], now[2];
 
-        i_f[0] = preactivation(&c, &scale, half, x, h, shared);
-        i_f[1] = preactivation(&c, &scale, half, x + row_f, h + row_f, shared);
-        o_g[1] = preactivation(&c, &scale, half, x + row_g, h + row_g, shared);
-        o_g[0] = preactivation(&c, &scale, half, x + row_o, h + row_o, shared);
-        activations(&c.table, i_f, 1);
-        activations(&c.table, o_g, 0);
-        now = halve(_mm256_srai_epi16(chain(i_f[0], o_g[1], zero), 2));
-        now = _mm256_adds_epi16(chain(i_f[1], load_units(cell, left), zero), now);
-        store_units(cell, now, left);
-        store_units(state, chain(o_g[0], tanh_of(&c.table, halve(now)), zero), left);
-        block = half ? scale : block;
-        half = LANES - half;
-        x += LANES;
-        h += LANES;
-        state += LANES;
-        cell += LANES;
-        left = left < LANES ? 0 : left - LANES;
+        preactivations(&c, &scale, x, h, shared, i);
+        preactivations(&c, &scale, x + row_f, h + row_f, shared, f);
+        preactivations(&c, &scale, x + row_g, h + row_g, shared, g);
+        preactivations(&c, &scale, x + row_o, h + row_o, shared, o);
+        sigmoid_both(&c.table, i);
+        tanh_both(&c.table, g);
+        gate_both(i, g);
+        sigmoid_both(&c.table, f);
+        now[0] = load_units(cell, left);
+        now[1] = load_units(cell + LANES, behind(left));
+        gate_both(f, now);
+        now[0] = _mm256_adds_epi16(now[0], halve(_mm256_srai_epi16(g[0], 2)));
+        now[1] = _mm256_adds_epi16(now[1], halve(_mm256_srai_epi16(g[1], 2)));
+        store_both(cell, now, left);
+        now[0] = halve(now[0]);
+        now[1] = halve(now[1]);
+        tanh_both(&c.table, now);
+        sigmoid_both(&c.table, o);
+        gate_both(o, now);
+        store_both(state, now, left);
+        x += ER_BLOCK_UNITS;
+        h += ER_BLOCK_UNITS;
+        state += ER_BLOCK_UNITS;
+        cell += ER_BLOCK_UNITS;
+        left = left < ER_BLOCK_UNITS ? 0 : left - ER_BLOCK_UNITS;
     }
 }
 
@@ -402,45 +470,56 @@ void er_lstm_gates_avx2(const er_gates *gates, const int16_t *sums_x, const int1
     }
 }
 
-/* N8 and N11: outputs from pre-activations. */
-INLINE __m256i activate(const activation *t, uint32_t kind, __m256i p)
+/* (b + 1) << 7, at most 32767: 256 << 7 would be 32768. */
+INLINE __m256i sigmoid_value(__m256i b)
 {
-    __m256i pair[2] = { p, p };
+    b = _mm256_slli_epi16(_mm256_add_epi16(b, _mm256_set1_epi16(1)), 7);
+    return _mm256_min_epu16(b, _mm256_set1_epi16(32767));
+}
 
+/* N8 and N11: outputs from pre-activations, in place. */
+INLINE void activate(const activation *t, uint32_t kind, __m256i p[2])
+{
     switch (kind) {
     case ER_ACTIVATION_TANH:
-        return tanh_of(t, p);
+        tanh_both(t, p);
+        break;
     case ER_ACTIVATION_RELU:
-        return _mm256_max_epi16(p, _mm256_setzero_si256());
-    case ER_ACTIVATION_SIGMOID:     /* (b + 1) << 7, at most 32767: 256 << 7 would be 32768 */
-        activations(t, pair, 1);
-        p = _mm256_slli_epi16(_mm256_add_epi16(pair[0], _mm256_set1_epi16(1)), 7);
-        return _mm256_min_epu16(p, _mm256_set1_epi16(32767));
+        p[0] = _mm256_max_epi16(p[0], _mm256_setzero_si256());
+        p[1] = _mm256_max_epi16(p[1], _mm256_setzero_si256());
+        break;
+    case ER_ACTIVATION_SIGMOID:
+        sigmoid_both(t, p);
+        p[0] = sigmoid_value(p[0]);
+        p[1] = sigmoid_value(p[1]);
+        break;
     default:
-        return p;
+        break;
     }
 }
 
 /* N8. */
 void er_rnn_gates_avx2(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, int16_t *out)
 {
-    const er_scale_block *block = gates->scales;
-    uint32_t left = gates->units, half = 0;
+    const er_scale_block *scale = gates->scales;
+    uint32_t left = gates->units;
     context c;
 
     make_context(&c, gates);
     while (left > 0) {
-        const er_scale_block *scale = block;
-        const __m256i p = gates->shared ? preactivation(&c, &scale, half, sums_x, sums_h, 1)
-                                        : preactivation(&c, &scale, half, sums_x, sums_h, 0);
+        __m256i p[2];
 
-        store_units(out, activate(&c.table, gates->activation, p), left);
-        block = half ? scale : block;
-        half = LANES - half;
-        sums_x += LANES;
-        sums_h += LANES;
-        out += LANES;
-        left = left < LANES ? 0 : left - LANES;
+        if (gates->shared) {
+            preactivations(&c, &scale, sums_x, sums_h, 1, p);
+        } else {
+            preactivations(&c, &scale, sums_x, sums_h, 0, p);
+        }
+        activate(&c.table, gates->activation, p);
+        store_both(out, p, left);
+        sums_x += ER_BLOCK_UNITS;
+        sums_h += ER_BLOCK_UNITS;
+        out += ER_BLOCK_UNITS;
+        left = left < ER_BLOCK_UNITS ? 0 : left - ER_BLOCK_UNITS;
     }
 }
 
@@ -448,20 +527,21 @@ void er_rnn_gates_avx2(const er_gates *gates, const int16_t *sums_x, const int16
 void er_dense_gates_avx2(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, int16_t *out)
 {
     const er_scale_block *scale = gates->scales;
-    uint32_t left = gates->units, half = 0;
+    uint32_t left = gates->units;
     context c;
 
     (void)sums_h;
     make_context(&c, gates);
     while (left > 0) {
-        const __m256i p = scale_sums(scale, half, &c.x, load(sums_x));
+        __m256i p[2];
 
-        store_units(out, activate(&c.table, gates->activation, p), left);
-        scale += half >> 4;
-        half = LANES - half;
-        sums_x += LANES;
-        out += LANES;
-        left = left < LANES ? 0 : left - LANES;
+        outputs(scale, &c.x, sums_x, p);
+        activate(&c.table, gates->activation, p);
+        store_both(out, p, left);
+        scale++;
+        sums_x += ER_BLOCK_UNITS;
+        out += ER_BLOCK_UNITS;
+        left = left < ER_BLOCK_UNITS ? 0 : left - ER_BLOCK_UNITS;
     }
 }
 

@@ -6,6 +6,7 @@
 #ifndef ER_KERNELS_H
 #define ER_KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -96,6 +97,8 @@ typedef struct er_product {
     int32_t start_both;         /* start + 256 start, mod 2^16: of sums of even and odd bytes together */
     uint32_t operand_shift;     /* s */
     uint32_t three_quarters;    /* 0 or 1 */
+    size_t table_offset;        /* where in the stream's table memory its tables are built */
+    uint32_t tables_kept;       /* 1: of a W_h, whose tables the next layer's matrix has built in the last step */
 } er_product;
 
 /* The row scale (N4) and bias (N5, N6) of 32 rows. A negative term counts as its complement, -t - 1: the
@@ -110,7 +113,8 @@ typedef struct er_scale_block {
     uint32_t present2;
     uint32_t negative1;
     uint32_t negative2;
-    uint32_t padding[12];
+    uint32_t opposite;          /* one of the terms is negative, the other is not */
+    uint32_t padding[11];
 } er_scale_block;
 
 /* What follows the products in a layer, made ready: sums to state or output. scales: for each 32 units
@@ -133,12 +137,16 @@ typedef struct er_gates {
  * state of a recurrent layer, updated, or the output of a dense one. */
 typedef void er_gates_fn(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, int16_t *out);
 
+/* Network inputs to 16 bits, -128 as -127. */
+typedef void er_widen_fn(const int8_t *x, uint32_t count, int16_t *values_out);
+
 /* The kernels in use for one model. Static and constant: two models may use different ones. */
 typedef struct er_kernels {
     const char *isa;                /* "scalar" */
     uint32_t cpu;                   /* ER_CPU_* that must all be there */
     er_gemv_fn *gemv[4];            /* by ER_ENCODING_*; entry 0 is null */
     er_gates_fn *gates[5];          /* by ER_LAYER_*; null: scalar */
+    er_widen_fn *widen;
     uint32_t term_words;            /* 0 or 1: the form of er_scale_block */
     const er_product_kind *products;    /* of ternary weights, in rising order: the last that fits is taken */
     uint32_t product_count;

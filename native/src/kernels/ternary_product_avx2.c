@@ -16,7 +16,7 @@
 #include "opaque.h"
 
 enum {
-    MOST_BLOCKS = 5,        /* 2 accumulators each of 16 registers */
+    MOST_BLOCKS = 4,        /* 2 accumulators each of 16 registers */
     PAIR_TABLE = 32         /* bytes: p twice, then q */
 };
 
@@ -119,7 +119,6 @@ static inline __attribute__((always_inline)) __m256i look_up(const uint8_t *weig
         if ((count) > 1) X(1)   \
         if ((count) > 2) X(2)   \
         if ((count) > 3) X(3)   \
-        if ((count) > 4) X(4)   \
     } while (0)
 
 /* Keeps two accumulators in registers and blocks in order: gcc otherwise takes all loads and look-ups of a
@@ -186,9 +185,8 @@ typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights
     TILE(name, groups, 2)                                                                         \
     TILE(name, groups, 3)                                                                         \
     TILE(name, groups, 4)                                                                         \
-    TILE(name, groups, 5)                                                                         \
     static tile_fn *const name[MOST_BLOCKS + 1] = {                                               \
-        NULL, name##_1, name##_2, name##_3, name##_4, name##_5,                                   \
+        NULL, name##_1, name##_2, name##_3, name##_4,                                   \
     };
 
 TILES(pairs_single, 1)
