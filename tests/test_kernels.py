@@ -70,7 +70,7 @@ def required():
 def test_kernels_equal_scalar(check_kernels, seed):
     output = run(check_kernels, "--seed", seed, "--rounds", 1000, *required())
     for kernel in KERNELS[1:]:
-        assert len(re.findall(rf"^{kernel} +(operands|activation|network) +ok", output, re.M)) == 3
+        assert len(re.findall(rf"^{kernel} +(operands|activation|bounds|network) +ok", output, re.M)) == 4
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -83,6 +83,29 @@ def test_missing_kernel_that_is_required_fails(check_kernels):
     result = subprocess.run([str(check_kernels), "--require", missing], capture_output=True, text=True)
     assert result.returncode == 1
     assert f"{missing}" in result.stdout and "SKIP" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def check_kernels_aarch64(tmp_path_factory):
+    """The program for 64-bit ARM, statically linked."""
+    for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    return build(
+        tmp_path_factory.mktemp("check_kernels_aarch64"),
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        "-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc",
+        "-DCMAKE_EXE_LINKER_FLAGS=-static",
+    )
+
+
+@pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a72", "cortex-a76"])
+def test_neon_equals_scalar_under_qemu(check_kernels_aarch64, cpu):
+    command = ["qemu-aarch64", "-cpu", cpu, check_kernels_aarch64, "--require", "neon", "--rounds", "100"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"^neon +network +ok", result.stdout, re.M)
 
 
 @settings(max_examples=120, deadline=None)

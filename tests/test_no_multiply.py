@@ -50,8 +50,8 @@ TARGETS = {
     ),
 }
 
-#: Instruction sets of x86 that have kernels: ER_<word>_SOURCES and ER_<word>_FLAGS in CMake.
-X86_SETS = ("AVX2", "AVX512")
+#: Instruction sets that have kernels, by machine: ER_<word>_SOURCES and ER_<word>_FLAGS in CMake.
+SETS = {"x86_64": ("AVX2", "AVX512"), "aarch64": ("NEON",)}
 
 #: Mnemonics, up to the first dot, of x86, AArch64 and ARM: integer and float, scalar and vector.
 MULTIPLY = re.compile(
@@ -105,10 +105,9 @@ def inference_sources():
 
 def kernel_sources(machine):
     """Paths of the kernels that CMake builds for a machine (a compiler's -dumpmachine), and their flags."""
-    sets = X86_SETS if machine.startswith(("x86_64", "i386", "i486", "i586", "i686")) else ()
     return {
         NATIVE / name: cmake_list(f"ER_{word}_FLAGS")
-        for word in sets
+        for word in SETS.get(machine.split("-")[0], ())
         for name in cmake_list(f"ER_{word}_SOURCES")
     }
 
@@ -171,8 +170,10 @@ def test_inference_objects_hold_no_multiply(target, level, tmp_path):
     objects, objdump = compile_sources(target, level, inference_sources(), tmp_path, kernels=True)
     functions, found = multiplies(objdump, objects)
     assert {"er_gru_step", "er_ternary_gemv_scalar", "er_stream_step_quantized"} <= functions
-    if TARGETS[target][2] == "objdump" and not {"er_gru_gates_avx2", "er_gru_gates_avx512"} <= functions:
-        assert not os.uname().machine.startswith("x86_64")
+    isa = {"aarch64": {"neon"}, "x86_64": {"avx2", "avx512"}}
+    for machine, words in isa.items():
+        if machine in target or (machine == os.uname().machine and TARGETS[target][2] == "objdump"):
+            assert {f"er_gru_gates_{word}" for word in words} <= functions
     assert found == []
 
 

@@ -93,7 +93,9 @@ static const er_product_kind *choose_kind(const er_kernels *kernels, const er_ma
 /* The code of an all-zero group of a form. */
 static uint8_t zero_code(uint32_t form)
 {
-    return form == ER_FORM_FOUR ? 1 + 3 + 9 + 27 : form == ER_FORM_FIVE ? 0 : 0x80 | 4 << 3;
+    static const uint8_t codes[5] = { 0, 1 + 3 + 9 + 27, 0, 0x80 | 4 << 3, 1 + 3 + 9 };
+
+    return codes[form];
 }
 
 /* The code of the weights of a group. ER_FORM_PAIRS: the pairs p = w0 + 3 w1 and q = w2 + 3 w3 of -4 .. 4;
@@ -109,6 +111,8 @@ static uint8_t group_code(uint32_t form, const int8_t *w)
     case ER_FORM_FIVE:
         n = p + 9 * q + 81 * w[4];
         return (uint8_t)(n < 0 ? 0x80 | -n : n);
+    case ER_FORM_THREE:
+        return (uint8_t)(p + 4 + 9 * (w[2] + 1));
     default:
         return (uint8_t)((p == 0 ? 0x80 : p < 0 ? p + 4 : p + 3) | (q + 4) << 3);
     }

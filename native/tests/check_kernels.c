@@ -8,6 +8,7 @@
  * product     N2 for every kind of product, whatever the size it is chosen for: sizes around every tile
  *             edge, extreme weights and operands, worst-case sums
  * activation  tanh and sigmoid of all 65536 pre-activations
+ * bounds      the greatest sums that gates take in 16 bits, and one column more, where they must step back
  * network     random networks of every kind of layer over many steps, with random states now and then:
  *             logits and the whole state after each step
  *
@@ -402,6 +403,93 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
     }
 }
 
+/* One network of a layer with all weights alike, whose greatest sums are at the bound of 16 bits or one
+ * column beyond: fast or not, and equal to scalar from the most extreme inputs and states. */
+static void check_one_bound(const er_kernels *kernels, random_state *random, layer_spec spec, uint32_t columns,
+                            int32_t left_shift, int fast)
+{
+    struct er_model network, model[2];
+    int16_t *state[2], *logits[2];
+    int8_t *x = take_memory(columns);
+    uint32_t i, k, step;
+
+    random_network(random, &network, columns, &spec, 1);
+    for (k = 0; k < network.layers[0].matrix_count; k++) {
+        er_matrix *matrix = &network.layers[0].matrix[k];
+
+        matrix->left_shift = left_shift;
+        matrix->operand_shift = k == 0 ? 0 : 8;
+        matrix->three_quarters = 0;
+        free((void *)matrix->bias);             /* a bias might be what does not fit */
+        matrix->bias = NULL;
+    }
+    for (k = 0; k < 2; k++) {
+        er_stream *stream;
+        void *memory;
+
+        state[k] = take_memory(sizeof(int16_t) * network.state_size);
+        logits[k] = take_memory(4 * sizeof(int16_t) * network.output_size);
+        plan_network(&model[k], &network, k == 0 ? er_kernels_find("scalar") : kernels, &memory);
+        if (er_stream_create(&model[k], &stream) != ER_OK) {
+            fail("bounds", "no stream", 0);
+        }
+        for (step = 0; step < 4; step++) {
+            for (i = 0; i < network.state_size; i++) {
+                state[k][i] = step % 2 ? 32767 : -32768;
+            }
+            memset(x, step / 2 ? 127 : -127, columns);
+            er_stream_set_state(stream, state[k]);
+            er_stream_step_quantized(stream, x, logits[k] + step * network.output_size);
+        }
+        er_stream_get_state(stream, state[k]);
+        er_stream_destroy(stream);
+        free(memory);
+    }
+    if ((model[1].layers[0].gates != NULL) != fast) {
+        fail("bounds", "the bound is not where it should be, columns", columns);
+    }
+    if (memcmp(logits[0], logits[1], 4 * sizeof(int16_t) * network.output_size) != 0 ||
+        memcmp(state[0], state[1], sizeof(int16_t) * network.state_size) != 0) {
+        fail("bounds", "logits or states differ, columns", columns);
+    }
+    for (k = 0; k < 2; k++) {
+        free(state[k]);
+        free(logits[k]);
+    }
+    free(x);
+    random_network_free(&network);
+}
+
+/* Bounds of all clamps, with and without the rounding of N3, for one matrix and for two that share rows. */
+static void check_bounds(const er_kernels *kernels, random_state *random)
+{
+    static const uint8_t kinds[4] = { ER_LAYER_DENSE, ER_LAYER_RNN, ER_LAYER_GRU, ER_LAYER_LSTM };
+    uint32_t c, kind, w;
+    int32_t left_shift;
+
+    for (c = 0; c < 4; c++) {
+        for (kind = 0; kind < 4; kind++) {
+            for (left_shift = -14; left_shift <= 2; left_shift += 4) {
+                for (w = WEIGHTS_PLUS; w <= WEIGHTS_MINUS; w++) {
+                    const int shared = kinds[kind] != ER_LAYER_DENSE;
+                    const uint32_t units = 40;
+                    const int32_t half = left_shift < 0 ? 1 << (-left_shift - 1) : 0;
+                    const uint32_t columns = (uint32_t)((INT16_MAX - half) / clamps[c]) - (shared ? units : 0);
+                    const layer_spec spec = {
+                        kinds[kind], kinds[kind] == ER_LAYER_RNN ? ER_ACTIVATION_TANH : 0,
+                        shared ? ER_LAYER_SHARED_SCALE : 0, (uint8_t)w, ER_ENCODING_TERNARY, 1, 0, units,
+                        clamps[c], clamps[c],
+                    };
+
+                    check_one_bound(kernels, random, spec, columns, left_shift, 1);
+                    check_one_bound(kernels, random, spec, columns + 1, left_shift, 0);
+                }
+            }
+        }
+    }
+    printf("%-7s bounds      ok\n", isa);
+}
+
 int main(int argc, char **argv)
 {
     const char *only = NULL;
@@ -453,6 +541,7 @@ int main(int argc, char **argv)
         check_operands(kernels, &random);
         check_product(kernels, &random);
         check_activation(kernels, &random);
+        check_bounds(kernels, &random);
         check_network(kernels, &random, rounds);
     }
     return missing;

@@ -49,7 +49,8 @@ enum {
 enum {
     ER_FORM_FOUR = 1,           /* four weights: d0 + 3 d1 + 9 d2 + 27 d3, d = weight + 1 */
     ER_FORM_FIVE = 2,           /* five: |N|, with bit 7 set if N < 0; N = w0 + 3 w1 + 9 w2 + 27 w3 + 81 w4 */
-    ER_FORM_PAIRS = 3           /* four, as two pairs: see ternary_product_avx2.c */
+    ER_FORM_PAIRS = 3,          /* four, as two pairs: see ternary_product_avx2.c */
+    ER_FORM_THREE = 4           /* three: d0 + 3 d1 + 9 d2, d = weight + 1 */
 };
 
 struct er_product;
@@ -73,7 +74,7 @@ typedef struct er_product_kind {
     uint32_t form;              /* ER_FORM_* */
     uint32_t group_columns;     /* weights a byte */
     uint32_t pass_groups;       /* groups looked up in one pass of a tile */
-    uint32_t block_rows;        /* rows side by side in a register: 32 or 64 */
+    uint32_t block_rows;        /* rows side by side in a register: 16, 32 or 64 */
     uint32_t most_blocks;       /* of a tile */
     int32_t most_clamp;         /* operands that table entries and their sums in a pass have room for */
     int32_t bias_clamps;        /* a table entry is biased by this many times the clamp */
