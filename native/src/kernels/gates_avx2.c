@@ -225,30 +225,29 @@ INLINE void sigmoid_both(const activation *t, __m256i p[2])
     p[1] = gate(with_sign(y[1], p[1]));
 }
 
-/* One turn of N7 on values with their sign bit inverted, as vpavgw wants them. */
-INLINE __m256i chain_turn(__m256i a, __m256i b, __m256i p, __m256i q, int bit)
+/* One turn of N7 on values with their sign bit inverted, as vpavgw wants them. vpblendvb looks at bit 7 of
+ * each byte of m. */
+INLINE __m256i chain_turn(__m256i a, __m256i m, __m256i p, __m256i q)
 {
-    const __m256i one = _mm256_set1_epi16((short)bit);
-    const __m256i m = _mm256_cmpeq_epi16(_mm256_and_si256(b, one), one);
-
     return _mm256_avg_epu16(a, _mm256_blendv_epi8(q, p, m));
 }
 
-/* N7. */
+/* N7. With the gate in both bytes, a shift brings a bit of it to the top of both. */
 INLINE __m256i chain(__m256i b, __m256i p, __m256i q)
 {
     __m256i a;
 
+    b = _mm256_or_si256(b, _mm256_slli_epi16(b, 8));
     p = _mm256_xor_si256(p, SIGN_BITS);
     q = _mm256_xor_si256(q, SIGN_BITS);
-    a = chain_turn(p, b, p, q, 1);
-    a = chain_turn(a, b, p, q, 2);
-    a = chain_turn(a, b, p, q, 4);
-    a = chain_turn(a, b, p, q, 8);
-    a = chain_turn(a, b, p, q, 16);
-    a = chain_turn(a, b, p, q, 32);
-    a = chain_turn(a, b, p, q, 64);
-    a = chain_turn(a, b, p, q, 128);
+    a = chain_turn(p, _mm256_slli_epi16(b, 7), p, q);
+    a = chain_turn(a, _mm256_slli_epi16(b, 6), p, q);
+    a = chain_turn(a, _mm256_slli_epi16(b, 5), p, q);
+    a = chain_turn(a, _mm256_slli_epi16(b, 4), p, q);
+    a = chain_turn(a, _mm256_slli_epi16(b, 3), p, q);
+    a = chain_turn(a, _mm256_slli_epi16(b, 2), p, q);
+    a = chain_turn(a, _mm256_slli_epi16(b, 1), p, q);
+    a = chain_turn(a, b, p, q);
     return _mm256_xor_si256(a, SIGN_BITS);
 }
 
@@ -283,30 +282,34 @@ INLINE __m256i shift_sums(const shifter *s, __m256i sums)
     return _mm256_sra_epi16(_mm256_add_epi16(sums, s->half), s->count);
 }
 
-/* N4 of one term, on 32-bit lanes; the term words (er_scale_block) stand in their upper halves. */
-INLINE __m256i term(__m256i v, __m256i words)
+/* N4 of one term, negative as its complement, from term words (er_scale_block). odd has the values of odd
+ * rows in the upper halves of 32-bit lanes, even those of even rows; what is below them does not matter. */
+INLINE __m256i term(__m256i even, __m256i odd, __m256i words, __m256i negative)
 {
-    const __m256i count = _mm256_and_si256(_mm256_srli_epi32(words, 16), _mm256_set1_epi32(15));
-    const __m256i present = _mm256_srai_epi32(words, 31);
-    const __m256i negative = _mm256_srai_epi32(_mm256_slli_epi32(words, 1), 31);
+    const __m256i nibble = _mm256_set1_epi32(15);
+    const __m256i low = _mm256_srav_epi32(even, _mm256_and_si256(words, nibble));
+    const __m256i high = _mm256_srav_epi32(odd, _mm256_and_si256(_mm256_srli_epi32(words, 16), nibble));
+    const __m256i t = _mm256_blend_epi16(_mm256_srli_epi32(low, 16), high, 0xAA);
 
-    return _mm256_and_si256(_mm256_xor_si256(_mm256_srav_epi32(v, count), negative), present);
+    return _mm256_and_si256(_mm256_xor_si256(t, negative), _mm256_srai_epi16(words, 15));
 }
 
-/* N4 and N5: sat16(bias + term1 + term2) of the 16 rows of a block from `half` (0 or 16) on. */
+/* N4 and N5: sat16(bias + term1 + term2) of the 16 rows of a block from `half` (0 or 16) on. The terms of a
+ * row have one sign, or opposite ones; three numbers are added exactly with saturation if those of opposite
+ * signs go first. */
 INLINE __m256i scale_sums(const er_scale_block *scale, uint32_t half, const shifter *s, __m256i sums)
 {
-    const __m256i v = shift_sums(s, sums);
+    const __m256i odd = shift_sums(s, sums);
+    const __m256i even = _mm256_slli_epi32(odd, 16);
     const __m256i words1 = load(scale->shift1 + half), words2 = load(scale->shift2 + half);
-    const __m256i bias = load(scale->bias + half), zero = _mm256_setzero_si256();
-    __m256i low = widen_low(v), high = widen_high(v);
+    const __m256i bias = load(scale->bias + half);
+    const __m256i negative1 = _mm256_srai_epi16(_mm256_slli_epi16(words1, 1), 15);
+    const __m256i negative2 = _mm256_srai_epi16(_mm256_slli_epi16(words2, 1), 15);
+    const __m256i opposite = _mm256_xor_si256(negative1, negative2);
+    const __m256i t1 = term(even, odd, words1, negative1), t2 = term(even, odd, words2, negative2);
 
-    low = _mm256_add_epi32(term(low, _mm256_unpacklo_epi16(zero, words1)),
-                           term(low, _mm256_unpacklo_epi16(zero, words2)));
-    high = _mm256_add_epi32(term(high, _mm256_unpackhi_epi16(zero, words1)),
-                            term(high, _mm256_unpackhi_epi16(zero, words2)));
-    return _mm256_packs_epi32(_mm256_add_epi32(low, widen_low(bias)),
-                              _mm256_add_epi32(high, widen_high(bias)));
+    return _mm256_adds_epi16(_mm256_adds_epi16(t1, _mm256_blendv_epi8(bias, t2, opposite)),
+                             _mm256_blendv_epi8(t2, bias, opposite));
 }
 
 /* What each call needs beside its arguments. */
