@@ -106,8 +106,8 @@ static inline float er_read_f32(const uint8_t *p)
 }
 
 /* Check every rule of FORMAT.md over data (not null) and fill in *model (pointers into data);
- * model_bytes, allocation, kernels and all that belongs to a plan (plan.h) become zero. Does no I/O and allocates nothing. On failure
- * *model is undefined and *error, if not null, is filled in. */
+ * model_bytes, allocation, kernels and all that belongs to a plan (plan.h) become zero. Does no I/O and
+ * allocates nothing. On failure *model is undefined and *error, if not null, is filled in. */
 er_status er_format_parse(const uint8_t *data, size_t size, struct er_model *model, er_error *error);
 
 /* Magnitude sum of a row of a plane, at most 2^19. */

@@ -36,7 +36,7 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
     stream->allocation = NULL;
     stream->work.kernels = model->kernels;
     stream->state = take(base, &used, model->state_size, sizeof(int16_t));
-    stream->values = take(base, &used, model->max_size, sizeof(int16_t));
+    stream->values = take(base, &used, (size_t)model->max_size + ER_BLOCK_UNITS - 1, sizeof(int16_t));
     stream->work.operands = take(base, &used, (size_t)model->max_size + ER_OPERAND_PADDING, sizeof(int16_t));
     stream->work.gated = take(base, &used, model->max_size, sizeof(int16_t));
     stream->work.acc_x = take(base, &used, acc_size, sizeof(int32_t));

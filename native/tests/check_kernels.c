@@ -292,7 +292,8 @@ static layer_spec random_spec(random_state *random)
 
     memset(&spec, 0, sizeof spec);
     spec.kind = kinds[random_below(random, 8)];
-    spec.units = random_below(random, 3) > 0 ? 1 + random_below(random, 130) : edges[random_below(random, EDGES - 5)];
+    spec.units = random_below(random, 3) > 0 ? 1 + random_below(random, 130)
+                                             : edges[random_below(random, EDGES - 5)];
     spec.weights = random_below(random, 8) > 0 ? WEIGHTS_RANDOM : (uint8_t)random_below(random, WEIGHTS_KINDS);
     spec.encoding = random_below(random, 6) > 0 ? ER_ENCODING_TERNARY : (uint8_t)(1 + random_below(random, 3));
     spec.plane_count = random_below(random, 12) > 0 ? 1 : 2;
@@ -351,7 +352,8 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
             logits[k] = take_memory(sizeof(int16_t) * network.output_size);
         }
         for (i = 0; i < layer_count; i++) {
-            kept += model[1].layers[i].matrix[1].product != NULL && model[1].layers[i].matrix[1].product->tables_kept;
+            kept += model[1].layers[i].matrix[1].product != NULL &&
+                    model[1].layers[i].matrix[1].product->tables_kept;
             layers++;
             fast_gates += model[1].layers[i].gates != NULL;
             for (k = 0; k < model[1].layers[i].matrix_count; k++) {

@@ -167,7 +167,9 @@ void random_network(random_state *random, struct er_model *model, uint32_t input
         layer->matrix_count = spec->kind == ER_LAYER_DENSE ? 1 : 2;
         layer->input_size = input_size;
         layer->output_size = spec->units;
-        layer->state_size = spec->kind == ER_LAYER_DENSE ? 0 : spec->kind == ER_LAYER_LSTM ? 2 * spec->units : spec->units;
+        layer->state_size = spec->kind == ER_LAYER_DENSE  ? 0
+                            : spec->kind == ER_LAYER_LSTM ? 2 * spec->units
+                                                          : spec->units;
         random_matrix(random, &layer->matrix[0], spec, rows, input_size, spec->clamp_x);
         if (spec->typical && i == 0) {
             layer->matrix[0].operand_shift = spec->clamp_x < 16 ? 4 : 3;

@@ -55,7 +55,7 @@ void er_widen_avx512(const int8_t *x, uint32_t count, int16_t *values_out)
         const __mmask32 mask = count < 32 ? (1u << count) - 1 : 0xFFFFFFFFu;
         const __m256i v = _mm256_max_epi8(_mm256_maskz_loadu_epi8(mask, x), _mm256_set1_epi8(-127));
 
-        _mm512_mask_storeu_epi16(values_out, mask, _mm512_cvtepi8_epi16(v));
+        _mm512_storeu_si512(values_out, _mm512_cvtepi8_epi16(v));
         x += 32;
         values_out += 32;
         count = count < 32 ? 0 : count - 32;
@@ -405,7 +405,7 @@ void er_dense_gates_avx512(const er_gates *gates, const int16_t *sums_x, const i
     while (left > 0) {
         const __m512i p = scale_sums(scale, &c.x, _mm512_loadu_si512(sums_x));
 
-        store_units(out, activate(&c.table, gates->activation, p), left);
+        _mm512_storeu_si512(out, activate(&c.table, gates->activation, p));
         scale++;
         sums_x += ER_BLOCK_UNITS;
         out += ER_BLOCK_UNITS;

@@ -135,10 +135,11 @@ typedef struct er_gates {
 } er_gates;
 
 /* sums_x, sums_h: int16 [shape=(rows of the matrix + ER_SUM_PADDING)]; sums_h unused by dense. out: the
- * state of a recurrent layer, updated, or the output of a dense one. */
+ * state of a recurrent layer, updated, or the output of a dense one, with room for the units padded to
+ * ER_BLOCK_UNITS (a masked store would make the next load wait). */
 typedef void er_gates_fn(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, int16_t *out);
 
-/* Network inputs to 16 bits, -128 as -127. */
+/* Network inputs to 16 bits, -128 as -127. values_out has room for count padded to ER_BLOCK_UNITS. */
 typedef void er_widen_fn(const int8_t *x, uint32_t count, int16_t *values_out);
 
 /* The kernels in use for one model. Static and constant: two models may use different ones. */
