@@ -26,6 +26,22 @@ ACTIVATIONS = {
 }
 
 
+def _available_kernels():
+    """ISA words of the kernels that this machine runs, "scalar" first."""
+    probe = ModelFile(
+        np.ones(1, np.float32),
+        np.zeros(1, np.float32),
+        (Layer("dense", "none", 1, 1, (plain_matrix(np.random.default_rng(0), "ternary", 1, 1),)),),
+    ).to_bytes()
+    words = []
+    for word in ("scalar", "avx2", "avx512", "neon"):
+        try:
+            words.append(edge_runtime.Model.from_bytes(probe, kernel=word).kernel)
+        except edge_runtime.EdgeRuntimeStateError:
+            continue
+    return tuple(words)
+
+
 def random_weights(rng, encoding, shape):
     """Weights of an encoding: int8 [shape]."""
     if encoding == "binary":
@@ -207,12 +223,20 @@ def random_inputs(rng, steps, size):
 
 
 def assert_library_equals_reference(model_file, x, state=None):
-    """Run the C library and the reference on x, from the state if given; everything must be equal."""
-    stream = edge_runtime.Model.from_bytes(model_file.to_bytes()).stream()
+    """Run the reference and every kernel of the library on x, from the state if given; all must be equal."""
+    data = model_file.to_bytes()
     expected = reference.ReferenceStream(model_file)
     if state is not None:
-        stream.state = state
         expected.state = state
-    np.testing.assert_array_equal(stream.run_quantized(x), expected.run_quantized(x))
-    if stream.state.size:
-        np.testing.assert_array_equal(stream.state, expected.state)
+    logits = expected.run_quantized(x)
+    for kernel in KERNELS:
+        stream = edge_runtime.Model.from_bytes(data, kernel=kernel).stream()
+        if state is not None:
+            stream.state = state
+        np.testing.assert_array_equal(stream.run_quantized(x), logits, f"logits of kernel {kernel}")
+        if stream.state.size:
+            np.testing.assert_array_equal(stream.state, expected.state, f"state of kernel {kernel}")
+
+
+#: Kernels of this machine.
+KERNELS = _available_kernels()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """From quantized input to logits there is no multiply or divide instruction.
 
-The inference sources (ER_INFERENCE_SOURCES in native/CMakeLists.txt) are compiled by every compiler found,
-for every target it serves, at each optimization level, and disassembled. The shipped library is
+The inference sources (ER_INFERENCE_SOURCES in native/CMakeLists.txt, and the kernels of each instruction set
+with the flags given there) are compiled by every compiler found, for every target it serves, at each
+optimization level, and disassembled. The shipped library is
 disassembled too. A control with a dot product and a division, compiled alike, must be caught.
 """
 
@@ -49,6 +50,9 @@ TARGETS = {
     ),
 }
 
+#: Instruction sets that have kernels, by machine: ER_<word>_SOURCES and ER_<word>_FLAGS in CMake.
+SETS = {"x86_64": ("AVX2", "AVX512"), "aarch64": ("NEON",)}
+
 #: Mnemonics, up to the first dot, of x86, AArch64 and ARM: integer and float, scalar and vector.
 MULTIPLY = re.compile(
     r"v?f?n?m(ul|la|ls|add|sub|neg)\w*"
@@ -57,7 +61,7 @@ MULTIPLY = re.compile(
     r"|v(mul|mla|mls|fma|fms|fnm|nml|nmul|dot|sdot|udot|usdot|sudot|mmla|smmla|ummla|usmmla|qdm|qrdm|recps|rsqrts)\w*"
     r"|sqr?dm\w+|pmull?2?|([su]|us|su|bf)(dot|mmla)|bf?mlal\w*"
     r"|[su]div|fdiv|vdiv|i?mul\w*|mulx|v?pm(ul|add)\w*|v?(mul|div)[sp][sdh]|vf?n?m(add|sub)\w*"
-    r"|vfn?m(add|sub)\w*|vfc?m(add|ul)c\w*|v?dpp[sd]|v?pdp\w*|tdp\w*|i?div\w*|rem[uw]*"
+    r"|vfn?m(add|sub)\w*|vfc?m(add|ul)c\w*|v?dpp[sd]|v?p?dp\w*|tdp\w*|v?gf2p8mul\w*|v?pclmul\w*|i?div\w*|rem[uw]*"
 )
 #: Prefixes that objdump writes before a mnemonic.
 PREFIX = re.compile(r"lock|rep\w*|bnd|notrack|data16|cs|ds|es|ss|fs|gs|addr32|rex\S*|\{\w+\}")
@@ -88,11 +92,24 @@ CONTROL_FUNCTIONS = (
 )
 
 
-def inference_sources():
-    """Paths of the sources that CMake lists as inference."""
+def cmake_list(name):
+    """Items of a list that native/CMakeLists.txt sets."""
     text = (NATIVE / "CMakeLists.txt").read_text(encoding="utf-8")
-    names = re.search(r"set\(ER_INFERENCE_SOURCES\s+(.*?)\)", text, re.DOTALL).group(1).split()
-    return [NATIVE / name for name in names]
+    return re.search(rf"set\({name}\s+(.*?)\)", text, re.DOTALL).group(1).split()
+
+
+def inference_sources():
+    """Paths of the portable sources that CMake lists as inference."""
+    return [NATIVE / name for name in cmake_list("ER_INFERENCE_SOURCES")]
+
+
+def kernel_sources(machine):
+    """Paths of the kernels that CMake builds for a machine (a compiler's -dumpmachine), and their flags."""
+    return {
+        NATIVE / name: cmake_list(f"ER_{word}_FLAGS")
+        for word in SETS.get(machine.split("-")[0], ())
+        for name in cmake_list(f"ER_{word}_SOURCES")
+    }
 
 
 def multiplies(objdump, files):
@@ -126,8 +143,9 @@ def multiplies(objdump, files):
     return functions, found
 
 
-def compile_sources(target, level, sources, folder):
-    """Compile to objects; returns their paths and the objdump to use. Skips what is not installed."""
+def compile_sources(target, level, sources, folder, kernels=False):
+    """Compile to objects, with the kernels of the machine if asked; returns their paths and the objdump to
+    use. Skips what is not installed."""
     compiler, options, objdump = TARGETS[target]
     command = compiler.split()
     for tool in (command[0], objdump):
@@ -136,33 +154,26 @@ def compile_sources(target, level, sources, folder):
     machine = subprocess.run([*command, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
     if "x86-64-v" in options and not machine.startswith("x86_64"):
         pytest.skip(f"{compiler} does not compile for x86-64")
+    flags = dict.fromkeys(sources, ()) | (kernel_sources(machine) if kernels else {})
     objects = []
-    for source in sources:
+    for source, extra in flags.items():
         objects.append(folder / f"{source.stem}.o")
-        subprocess.run(
-            [
-                *command,
-                *options.split(),
-                *FLAGS,
-                level,
-                f"-I{NATIVE / 'include'}",
-                f"-I{NATIVE / 'src'}",
-                "-c",
-                str(source),
-                "-o",
-                str(objects[-1]),
-            ],
-            check=True,
-        )
+        includes = [f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'src'}"]
+        arguments = [*options.split(), *FLAGS, level, *extra, *includes, "-c", str(source)]
+        subprocess.run([*command, *arguments, "-o", str(objects[-1])], check=True)
     return objects, objdump
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("target", TARGETS)
 def test_inference_objects_hold_no_multiply(target, level, tmp_path):
-    objects, objdump = compile_sources(target, level, inference_sources(), tmp_path)
+    objects, objdump = compile_sources(target, level, inference_sources(), tmp_path, kernels=True)
     functions, found = multiplies(objdump, objects)
     assert {"er_gru_step", "er_ternary_gemv_scalar", "er_stream_step_quantized"} <= functions
+    isa = {"aarch64": {"neon"}, "x86_64": {"avx2", "avx512"}}
+    for machine, words in isa.items():
+        if machine in target or (machine == os.uname().machine and TARGETS[target][2] == "objdump"):
+            assert {f"er_gru_gates_{word}" for word in words} <= functions
     assert found == []
 
 
@@ -183,19 +194,43 @@ def defined_functions(sources):
     return {name for path in sources for name in pattern.findall(path.read_text(encoding="utf-8"))}
 
 
-def test_shipped_library_holds_no_multiply():
+@pytest.mark.parametrize(
+    "mnemonic",
+    (
+        "imul mul mulx vpmaddubsw vpmaddwd vpmullw vpmulhrsw vpmuludq vpmadd52luq vpdpbusd vdpbf16ps vdpps "
+        "vmulps vfmadd231ps vpclmulqdq vgf2p8mulb div idiv madd smaddl mneg smlal smull2 sdot smmla fmla vmla"
+    ).split(),
+)
+def test_multiplying_mnemonics_are_known(mnemonic):
+    assert MULTIPLY.fullmatch(mnemonic)
+
+
+@pytest.mark.parametrize("mnemonic", "vpaddw vpermi2b vpavgw vpsadbw vpsravw mov smin tbl sshl kmovd".split())
+def test_other_mnemonics_pass(mnemonic):
+    assert not MULTIPLY.fullmatch(mnemonic)
+
+
+def test_shipped_library_holds_no_multiply(tmp_path):
     """Its inference functions, as they were built and linked."""
     if shutil.which("objdump") is None:
         pytest.skip("objdump is not installed")
     inference = inference_sources()
-    others = [path for path in (NATIVE / "src").rglob("*.c") if path not in inference]
+    objects, objdump = compile_sources("cc", "-O2", [], tmp_path, kernels=True)
+    compiled = multiplies(objdump, objects)[0] if objects else set()
+    others = [
+        path
+        for path in (NATIVE / "src").rglob("*.c")
+        if path not in inference and f"{path.stem}.o" not in {o.name for o in objects}
+    ]
     headers = [NATIVE / "src" / name for name in ("fixed.h", "kernels/lookup.h")]
-    wanted = defined_functions(inference + headers) - defined_functions(others)
+    wanted = defined_functions(inference + headers) - defined_functions(others) | compiled
     functions, found = multiplies("objdump", [library_path])
     if "er_gru_step" not in functions:
         pytest.skip(f"{library_path} is stripped, or of another architecture")
     exported = {"er_stream_step_quantized", "er_stream_run_quantized"}
     kernels = {path.stem for path in inference if path.parent.name == "kernels"}
     assert exported | {f"er_{name}" for name in kernels} <= wanted & functions
+    gates = {name for name in compiled if name.startswith("er_gru_gates")}
+    assert gates <= functions  # every instruction set that the compiler knows was built
     # A compiler names the parts it splits off name.cold, name.constprop.0, name.isra.0 ...
     assert [entry for entry in found if entry[0].split(".")[0].split("@")[0] in wanted] == []

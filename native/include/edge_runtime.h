@@ -118,7 +118,8 @@ enum {
 
 typedef struct er_model_options {
     uint32_t flags;         /* ER_MODEL_* */
-    const char *kernel;     /* null: the best for this CPU; else an ISA word such as "scalar" */
+    const char *kernel;     /* null: the best for this CPU; else "scalar", "avx2", "avx512" (F, BW, VL and
+                             * VBMI) or "neon" (AArch64) */
 } er_model_options;
 
 typedef struct er_model_info {
@@ -132,12 +133,14 @@ typedef struct er_model_info {
     uint32_t has_decoder;       /* 0 or 1 */
     uint32_t step_samples;      /* 16 kHz samples per step of the front end, 0 without one */
     uint32_t file_bytes;
-    uint64_t model_bytes;       /* memory of the model object, copied file included */
+    uint64_t model_bytes;       /* memory of the model object: copied file and the kernels' own weights included */
     uint64_t stream_bytes;      /* memory of one stream */
     const char *kernel;         /* ISA word of the kernels in use, static storage */
 } er_model_info;
 
-/* Parse a model from memory. Every rule of exporters/FORMAT.md is checked before anything is used.
+/* Parse a model from memory. Every rule of exporters/FORMAT.md is checked before anything is used. Other
+ * kernels than "scalar" repack the weights into memory of the model; "scalar" with ER_MODEL_BORROW uses
+ * them where they are, which may be read-only memory.
  *   data, size    the file's bytes. Copied, unless options->flags has ER_MODEL_BORROW.
  *   options       null for the defaults.
  *   model_out     receives the model; destroy with er_model_destroy.

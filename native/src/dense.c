@@ -26,6 +26,11 @@ void er_dense_step(const er_layer *layer, const er_work *work, const int16_t *x,
     const er_matrix *w = &layer->matrix[0];
     uint32_t i;
 
+    if (layer->gates != NULL) {
+        er_matrix_sums(w, x, work, work->sums_x);
+        work->kernels->gates[layer->kind](layer->gates, work->sums_x, work->sums_x, y_out);
+        return;
+    }
     er_matrix_product(w, 0, w->rows, x, work, work->acc_x);
     for (i = 0; i < layer->output_size; i++) {
         y_out[i] = (int16_t)activate(layer->activation, er_matrix_output(w, work->acc_x, i));

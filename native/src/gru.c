@@ -16,6 +16,12 @@ void er_gru_step(const er_layer *layer, const er_work *work, const int16_t *x, i
     const int reset_before = (layer->flags & ER_LAYER_RESET_BEFORE) != 0;
     uint32_t i;
 
+    if (layer->gates != NULL) {
+        er_matrix_sums(w_x, x, work, work->sums_x);
+        er_matrix_sums(w_h, h, work, work->sums_h);
+        work->kernels->gates[layer->kind](layer->gates, work->sums_x, work->sums_h, h);
+        return;
+    }
     er_matrix_product(w_x, 0, w_x->rows, x, work, work->acc_x);
     er_matrix_product(w_h, 0, reset_before ? row_n : w_h->rows, h, work, work->acc_h);
     if (reset_before) {

@@ -15,6 +15,12 @@ void er_lstm_step(const er_layer *layer, const er_work *work, const int16_t *x, 
     int16_t *h = state, *c = state + units;
     uint32_t u;
 
+    if (layer->gates != NULL) {
+        er_matrix_sums(w_x, x, work, work->sums_x);
+        er_matrix_sums(w_h, h, work, work->sums_h);
+        work->kernels->gates[layer->kind](layer->gates, work->sums_x, work->sums_h, state);
+        return;
+    }
     er_matrix_product(w_x, 0, w_x->rows, x, work, work->acc_x);
     er_matrix_product(w_h, 0, w_h->rows, h, work, work->acc_h);
     for (u = 0; u < units; u++) {

@@ -26,6 +26,35 @@ static void make_operands(const er_matrix *matrix, const int16_t *x, int16_t *op
     }
 }
 
+/* The sums of a matrix by its plan's product. */
+static void run_product(const er_product *product, const int16_t *x, const er_work *work, int16_t *sums)
+{
+    uint8_t *tables = work->tables + product->table_offset;
+
+    if (!product->tables_kept || !work->tables_valid) {
+        product->kind->operands(product, x, work->operand_bytes);
+        product->kind->tables(product, work->operand_bytes, tables);
+    }
+    product->kind->run(product, tables, sums);
+}
+
+/* See matrix.h. Through 32 bits if the matrix has no fast product. */
+void er_matrix_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums)
+{
+    const int32_t *acc = work->acc_x;
+    uint32_t left;
+
+    if (matrix->product != NULL) {
+        run_product(matrix->product, x, work, sums);
+        return;
+    }
+    er_matrix_product(matrix, 0, matrix->rows, x, work, work->acc_x);
+    for (left = matrix->rows; left > 0; left--) {
+        *sums++ = (int16_t)*acc++;
+        ER_OPAQUE(acc);         /* else vectorized, with a multiplied end pointer */
+    }
+}
+
 /* See matrix.h. The first row's address is found by additions. */
 void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row_count, const int16_t *x,
                        const er_work *work, int32_t *acc)
@@ -34,6 +63,14 @@ void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row
     size_t offset = 0;
     uint32_t plane, row;
 
+    if (matrix->product != NULL && row_count == matrix->rows) {
+        run_product(matrix->product, x, work, work->sums_x);
+        for (row = 0; row < row_count; row++) {
+            *acc++ = work->sums_x[row];
+            ER_OPAQUE(acc);
+        }
+        return;
+    }
     make_operands(matrix, x, work->operands);
     for (row = 0; row < first_row; row++) {
         offset += matrix->row_bytes;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/kernels.h"
+#include "plan.h"
 
 enum {
     HEADER_BYTES = 64,
@@ -38,7 +38,7 @@ static int copies(size_t size, uint32_t flags)
     return (flags & ER_MODEL_BORROW) == 0 && size <= MAX_FILE_BYTES;
 }
 
-/* Bytes of the block that a model takes: the struct, then the copy of the file. */
+/* Bytes of the block that a model takes without its plan: the struct, then the copy of the file. */
 static size_t block_size(size_t size, uint32_t flags)
 {
     return round_up(sizeof(struct er_model)) + (copies(size, flags) ? round_up(size) : 0);
@@ -79,7 +79,7 @@ er_status er_model_size(const void *data, size_t size, const er_model_options *o
         status = er_format_parse(data, size, &model, error_out);
     }
     if (status == ER_OK) {
-        *bytes_out = block_size(size, flags);
+        *bytes_out = block_size(size, flags) + er_plan_size(&model, kernels);
     }
     return status;
 }
@@ -93,6 +93,7 @@ er_status er_model_init(void *memory, size_t memory_size, const void *data, size
     const uint8_t *bytes = data;
     const er_kernels *kernels;
     uint32_t flags;
+    size_t before, plan_size;
     er_status status;
 
     if (memory == NULL || data == NULL || model_out == NULL) {
@@ -102,8 +103,9 @@ er_status er_model_init(void *memory, size_t memory_size, const void *data, size
     if (status != ER_OK) {
         return status;
     }
-    if ((uintptr_t)memory % ER_ALIGNMENT != 0 || memory_size < block_size(size, flags)) {
-        return fail(error_out, ER_ERROR_MEMORY, block_size(size, flags), memory_size);
+    before = block_size(size, flags);
+    if ((uintptr_t)memory % ER_ALIGNMENT != 0 || memory_size < before) {
+        return fail(error_out, ER_ERROR_MEMORY, before, memory_size);
     }
     if (copies(size, flags)) {
         uint8_t *copy = (uint8_t *)memory + round_up(sizeof *model);
@@ -115,17 +117,23 @@ er_status er_model_init(void *memory, size_t memory_size, const void *data, size
     if (status != ER_OK) {
         return status;
     }
-    model->model_bytes = block_size(size, flags);
-    model->kernels = kernels;
+    plan_size = er_plan_size(model, kernels);
+    if (memory_size - before < plan_size) {
+        return fail(error_out, ER_ERROR_MEMORY, before + plan_size, memory_size);
+    }
+    model->model_bytes = before + plan_size;
+    er_plan_make(model, kernels, plan_size == 0 ? NULL : (char *)memory + before);
     *model_out = model;
     return ER_OK;
 }
 
-/* malloc aligns to less than a cache line: take one line more and remember what to free. */
+/* malloc aligns to less than a cache line: take one line more and remember what to free. The size of a
+ * plan is known only when the file has been parsed; without one that is left to er_model_init. */
 er_status er_model_create(const void *data, size_t size, const er_model_options *options,
                           er_model **model_out, er_error *error_out)
 {
-    const uint32_t flags = options == NULL ? 0 : options->flags;
+    const er_kernels *kernels;
+    uint32_t flags;
     size_t needed;
     char *allocation;
     char *memory;
@@ -134,7 +142,17 @@ er_status er_model_create(const void *data, size_t size, const er_model_options 
     if (data == NULL || model_out == NULL) {
         return fail(error_out, ER_ERROR_ARGUMENT, 0, 0);
     }
+    status = read_options(options, &flags, &kernels, error_out);
+    if (status != ER_OK) {
+        return status;
+    }
     needed = block_size(size, flags);
+    if (kernels->product_count > 0) {
+        status = er_model_size(data, size, options, &needed, error_out);
+        if (status != ER_OK) {
+            return status;
+        }
+    }
     allocation = malloc(needed + ER_ALIGNMENT);
     if (allocation == NULL) {
         return fail(error_out, ER_ERROR_MEMORY, needed, 0);

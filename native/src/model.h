@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * The parsed model. Written once by format.c, read-only afterwards; nothing here points to memory
- * other than the model's own block or, with ER_MODEL_BORROW, the caller's bytes. */
+ * other than the model's own block (struct, copied file, plan) or, with ER_MODEL_BORROW, the caller's bytes. */
 #ifndef ER_MODEL_H
 #define ER_MODEL_H
 
 #include <string.h>
 
 #include "edge_runtime.h"
+#include "kernels/kernels.h"
 #include "memory.h"
 
 enum {
@@ -37,6 +38,7 @@ typedef struct er_matrix {
     uint8_t three_quarters;                 /* 0 or 1 */
     uint8_t operand_shift;                  /* s */
     int32_t left_shift;                     /* L */
+    const er_product *product;              /* of the plan; null: by gemv on the weights above */
 } er_matrix;
 
 typedef struct er_layer {
@@ -49,6 +51,7 @@ typedef struct er_layer {
     uint32_t state_size;                    /* int16 values: H, 2H (lstm) or 0 (dense) */
     const uint8_t *initial_state;           /* [state_size] little-endian i16, or null */
     er_matrix matrix[2];                    /* W or W_x, then W_h */
+    const er_gates *gates;                  /* of the plan; null: the scalar form */
 } er_layer;
 
 typedef struct er_decoder_config {
@@ -72,6 +75,9 @@ struct er_model {
     uint32_t state_size;
     uint32_t max_size;                      /* largest input or output of a layer */
     uint32_t max_rows;                      /* largest row count of a matrix */
+    size_t sum_count;                       /* scratch of the plan, in values: see er_work; 0 without a plan */
+    size_t operand_byte_count;
+    size_t table_bytes;
     const uint8_t *input_scale;             /* [input_size] little-endian f32 */
     const uint8_t *input_offset;
     er_layer layers[ER_MAX_LAYERS];
@@ -100,8 +106,11 @@ static inline float er_read_f32(const uint8_t *p)
 }
 
 /* Check every rule of FORMAT.md over data (not null) and fill in *model (pointers into data);
- * model_bytes, allocation and kernels become zero. Does no I/O and allocates nothing. On failure
- * *model is undefined and *error, if not null, is filled in. */
+ * model_bytes, allocation, kernels and all that belongs to a plan (plan.h) become zero. Does no I/O and
+ * allocates nothing. On failure *model is undefined and *error, if not null, is filled in. */
 er_status er_format_parse(const uint8_t *data, size_t size, struct er_model *model, er_error *error);
+
+/* Magnitude sum of a row of a plane, at most 2^19. */
+uint32_t er_matrix_row_sum(const er_matrix *matrix, uint32_t plane, uint32_t row);
 
 #endif

@@ -9,6 +9,12 @@ void er_rnn_step(const er_layer *layer, const er_work *work, const int16_t *x, i
     const er_matrix *w_x = &layer->matrix[0], *w_h = &layer->matrix[1];
     uint32_t i;
 
+    if (layer->gates != NULL) {
+        er_matrix_sums(w_x, x, work, work->sums_x);
+        er_matrix_sums(w_h, h, work, work->sums_h);
+        work->kernels->gates[layer->kind](layer->gates, work->sums_x, work->sums_h, h);
+        return;
+    }
     er_matrix_product(w_x, 0, w_x->rows, x, work, work->acc_x);
     er_matrix_product(w_h, 0, w_h->rows, h, work, work->acc_h);
     for (i = 0; i < layer->output_size; i++) {

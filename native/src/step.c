@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The step of a stream, from quantized input to logits. No multiply instruction is in this object, nor
  * in any that it calls. */
+#include <string.h>
+
 #include "layers.h"
 #include "opaque.h"
 #include "stream.h"
@@ -14,11 +16,9 @@ void er_stream_advance(er_stream *stream, const int8_t *x, int16_t *logits_out)
     const er_work *work = &stream->work;
     const int16_t *input = stream->values;
     int16_t *state = stream->state;
-    uint32_t i, left;
+    uint32_t left;
 
-    for (i = 0; i < model->input_size; i++) {
-        stream->values[i] = x[i] < -127 ? -127 : x[i];
-    }
+    work->kernels->widen(x, model->input_size, stream->values);
     for (left = model->layer_count; left > 0; left--) {
         switch (layer->kind) {
         case ER_LAYER_RNN:
@@ -43,9 +43,8 @@ void er_stream_advance(er_stream *stream, const int8_t *x, int16_t *logits_out)
         ER_OPAQUE(state);
         ER_OPAQUE(layer);
     }
-    for (i = 0; i < model->output_size; i++) {
-        logits_out[i] = input[i];
-    }
+    stream->work.tables_valid = 1;
+    memcpy(logits_out, input, model->output_size * sizeof *logits_out);
 }
 
 /* See edge_runtime.h. */

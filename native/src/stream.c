@@ -36,12 +36,16 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
     stream->allocation = NULL;
     stream->work.kernels = model->kernels;
     stream->state = take(base, &used, model->state_size, sizeof(int16_t));
-    stream->values = take(base, &used, model->max_size, sizeof(int16_t));
+    stream->values = take(base, &used, (size_t)model->max_size + ER_BLOCK_UNITS - 1, sizeof(int16_t));
     stream->work.operands = take(base, &used, (size_t)model->max_size + ER_OPERAND_PADDING, sizeof(int16_t));
     stream->work.gated = take(base, &used, model->max_size, sizeof(int16_t));
     stream->work.acc_x = take(base, &used, acc_size, sizeof(int32_t));
     stream->work.acc_h = take(base, &used, acc_size, sizeof(int32_t));
     stream->work.table = take(base, &used, ER_GEMV_TABLE_SIZE, sizeof(int32_t));
+    stream->work.sums_x = take(base, &used, model->sum_count, sizeof(int16_t));
+    stream->work.sums_h = take(base, &used, model->sum_count, sizeof(int16_t));
+    stream->work.operand_bytes = take(base, &used, model->operand_byte_count, sizeof(int8_t));
+    stream->work.tables = take(base, &used, model->table_bytes, sizeof(uint8_t));
     stream->x = take(base, &used, model->input_size, sizeof(int8_t));
     stream->logits = take(base, &used, model->output_size, sizeof(int16_t));
     return used;
@@ -117,6 +121,7 @@ void er_stream_reset(er_stream *stream)
         return;
     }
     state = stream->state;
+    stream->work.tables_valid = 0;
     for (i = 0; i < stream->model->layer_count; i++) {
         const er_layer *layer = &stream->model->layers[i];
 
@@ -225,6 +230,7 @@ er_status er_stream_set_state(er_stream *stream, const int16_t *state)
     if (stream == NULL || (state == NULL && stream->model->state_size > 0)) {
         return ER_ERROR_ARGUMENT;
     }
+    stream->work.tables_valid = 0;
     if (stream->model->state_size > 0) {
         memcpy(stream->state, state, stream->model->state_size * sizeof *state);
     }

@@ -11,7 +11,8 @@ struct er_stream {
     void *allocation;       /* what er_stream_destroy releases; null in the caller's memory */
     er_work work;
     int16_t *state;         /* [model->state_size] layers in order */
-    int16_t *values;        /* [model->max_size] input of the first layer, then outputs of dense layers */
+    int16_t *values;        /* [model->max_size, padded to ER_BLOCK_UNITS] input of the first layer, then
+                             * outputs of dense layers */
     int8_t *x;              /* [model->input_size] quantized input of er_stream_step and _run */
     int16_t *logits;        /* [model->output_size] their logits */
 };

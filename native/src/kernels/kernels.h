@@ -6,6 +6,7 @@
 #ifndef ER_KERNELS_H
 #define ER_KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -30,10 +31,127 @@ er_gemv_fn er_binary_gemv_scalar;
 er_gemv_fn er_ternary_gemv_scalar;
 er_gemv_fn er_pow2_gemv_scalar;
 
+/* ---- The fast forms: what a plan (plan.h) makes of a matrix or a layer at load. ----
+ *
+ * Products look up several ternary weights at a time, with rows in lanes: a group of columns has a table
+ * of bytes, an entry per combination of weights, and a weight byte of each row says which. Sums are
+ * exact in 16 bits, which the plan has proved for every row. Layouts of weights, tables and sums are in
+ * ternary_product_<isa>.c. */
+enum {
+    ER_BLOCK_ROWS = 64,         /* rows of a product are padded to this */
+    ER_BLOCK_UNITS = 32,        /* units of a gate are padded to this */
+    ER_GROUP_TABLE = 128,       /* bytes of scratch for the table of one group of columns, at most */
+    ER_BYTE_PADDING = 128,      /* operand bytes behind the last column, all zero */
+    ER_SUM_PADDING = 64         /* sums behind the last block, of no meaning */
+};
+
+/* Codes of weight bytes. */
+enum {
+    ER_FORM_FOUR = 1,           /* four weights: d0 + 3 d1 + 9 d2 + 27 d3, d = weight + 1 */
+    ER_FORM_FIVE = 2,           /* five: |N|, with bit 7 set if N < 0; N = w0 + 3 w1 + 9 w2 + 27 w3 + 81 w4 */
+    ER_FORM_PAIRS = 3,          /* four, as two pairs: see ternary_product_avx2.c */
+    ER_FORM_THREE = 4           /* three: d0 + 3 d1 + 9 d2, d = weight + 1 */
+};
+
+struct er_product;
+
+/* N1: operands of a matrix from x, int16 [shape=(product->columns)], to int8, followed by
+ * ER_BYTE_PADDING zeros. */
+typedef void er_operands_fn(const struct er_product *product, const int16_t *x, int8_t *operands);
+
+/* The tables of all groups from the operands of er_operands_fn. tables: uint8
+ * [shape=(product->group_count, ER_GROUP_TABLE at most)], 64-byte aligned. */
+typedef void er_tables_fn(const struct er_product *product, const int8_t *operands, uint8_t *tables);
+
+/* N2: the sums of all rows, int16 [shape=(rows padded to ER_BLOCK_ROWS)], 64-byte aligned, overwritten. */
+typedef void er_product_fn(const struct er_product *product, const uint8_t *tables, int16_t *sums);
+
+/* One way to make a product of ternary weights. */
+typedef struct er_product_kind {
+    er_operands_fn *operands;
+    er_tables_fn *tables;
+    er_product_fn *run;
+    uint32_t form;              /* ER_FORM_* */
+    uint32_t group_columns;     /* weights a byte */
+    uint32_t pass_groups;       /* groups looked up in one pass of a tile */
+    uint32_t block_rows;        /* rows side by side in a register: 16, 32 or 64 */
+    uint32_t most_blocks;       /* of a tile */
+    int32_t most_clamp;         /* operands that table entries and their sums in a pass have room for */
+    int32_t bias_clamps;        /* a table entry is biased by this many times the clamp */
+    uint32_t least_weights;     /* worth it from so many weights in a model on */
+} er_product_kind;
+
+/* A ternary matrix of one plane made ready for an ISA. Every loop bound stands here, so that a step need
+ * not multiply or divide. */
+typedef struct er_product {
+    const er_product_kind *kind;
+    const uint8_t *weights;     /* tile after tile, pass after pass, block after block, group after group */
+    uint32_t columns;
+    uint32_t group_count;       /* groups of columns, padded with zero weights: even */
+    uint32_t pass_count;        /* group_count over the groups of a pass */
+    uint32_t tile_blocks;       /* row blocks of a tall tile */
+    uint32_t tall_count;        /* tiles of tile_blocks row blocks, then */
+    uint32_t low_count;         /* tiles of one block less */
+    int32_t clamp;              /* M */
+    int32_t table_bias;         /* makes table entries unsigned */
+    int32_t start;              /* first value of the sums: minus all biases, mod 2^16 */
+    int32_t start_both;         /* start + 256 start, mod 2^16: of sums of even and odd bytes together */
+    uint32_t operand_shift;     /* s */
+    uint32_t three_quarters;    /* 0 or 1 */
+    size_t table_offset;        /* where in the stream's table memory its tables are built */
+    uint32_t tables_kept;       /* 1: of a W_h, whose tables the next layer's matrix has built in the last step */
+} er_product;
+
+/* The row scale (N4) and bias (N5, N6) of 32 rows. A negative term counts as its complement, -t - 1: the
+ * bias holds the ones that are missing. Masks have a bit per row. 256 bytes. With er_kernels.term_words,
+ * for instruction sets without such masks, shift1 and shift2 have what the masks say in bits 15 (present)
+ * and 14 (negative). */
+typedef struct er_scale_block {
+    int16_t shift1[ER_BLOCK_UNITS];
+    int16_t shift2[ER_BLOCK_UNITS];
+    int16_t bias[ER_BLOCK_UNITS];
+    uint32_t present1;
+    uint32_t present2;
+    uint32_t negative1;
+    uint32_t negative2;
+    uint32_t opposite;          /* one of the terms is negative, the other is not */
+    uint32_t padding[11];
+} er_scale_block;
+
+/* What follows the products in a layer, made ready: sums to state or output. scales: for each 32 units
+ * in turn the blocks in the order the kernel uses them, which is
+ *   gru    r x, r h, z x, z h, n x, n h    with SHARED_SCALE   r, z, n x, n h
+ *   lstm   i x, i h, f x, f h, g x, g h, o x, o h              i, f, g, o
+ *   rnn    x, h                                                one
+ *   dense  one
+ * All sums of a row that are scaled together fit int16, with the rounding of N3 added. */
+typedef struct er_gates {
+    const er_scale_block *scales;
+    uint32_t units;
+    uint32_t shared;            /* 0 or 1: SHARED_SCALE */
+    int32_t left_shift_x;       /* -14 .. 15 */
+    int32_t left_shift_h;
+    uint32_t activation;        /* ER_ACTIVATION_* of rnn and dense */
+} er_gates;
+
+/* sums_x, sums_h: int16 [shape=(rows of the matrix + ER_SUM_PADDING)]; sums_h unused by dense. out: the
+ * state of a recurrent layer, updated, or the output of a dense one, with room for the units padded to
+ * ER_BLOCK_UNITS (a masked store would make the next load wait). */
+typedef void er_gates_fn(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, int16_t *out);
+
+/* Network inputs to 16 bits, -128 as -127. values_out has room for count padded to ER_BLOCK_UNITS. */
+typedef void er_widen_fn(const int8_t *x, uint32_t count, int16_t *values_out);
+
 /* The kernels in use for one model. Static and constant: two models may use different ones. */
 typedef struct er_kernels {
-    const char *isa;        /* "scalar" */
-    er_gemv_fn *gemv[4];    /* by ER_ENCODING_*; entry 0 is null */
+    const char *isa;                /* "scalar" */
+    uint32_t cpu;                   /* ER_CPU_* that must all be there */
+    er_gemv_fn *gemv[4];            /* by ER_ENCODING_*; entry 0 is null */
+    er_gates_fn *gates[5];          /* by ER_LAYER_*; null: scalar */
+    er_widen_fn *widen;
+    uint32_t term_words;            /* 0 or 1: the form of er_scale_block */
+    const er_product_kind *products;    /* of ternary weights, in rising order: the last that fits is taken */
+    uint32_t product_count;
 } er_kernels;
 
 /* The kernels of an ISA word; with null, the best for this CPU. Null: unknown, or not for this CPU. */

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Products of ternary weights by look-up, AVX2. A block is 32 rows, a weight byte of each side by side in a
+ * register. A byte holds two pairs of weights (ER_FORM_PAIRS), p = w0 + 3 w1 and q = w2 + 3 w3: bit 7 says
+ * that p is 0, else bits 0 to 2 count its eight other values; bits 3 to 6 are q + 4. vpshufb looks up p by
+ * the byte as it is, giving 0 where bit 7 is set and taking bit 3 along, for which the table repeats itself;
+ * q takes a shift and a mask. The table of q carries the bias. Even and odd bytes are added up as in
+ * ternary_product_avx512.c. */
+#if defined(__AVX2__)
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "opaque.h"
+
+enum {
+    MOST_BLOCKS = 4,        /* 2 accumulators each of 16 registers */
+    PAIR_TABLE = 32         /* bytes: p twice, then q */
+};
+
+/* N1 on 16 values; rs(t, s) = ((t >> (s - 1)) + 1) >> 1 keeps to 16 bits. */
+static inline __m128i make_operands(const er_product *product, __m256i v)
+{
+    const __m256i quarter = _mm256_set1_epi16(product->three_quarters ? -1 : 0);
+    const __m256i one = _mm256_set1_epi16(product->operand_shift > 0 ? 1 : 0);
+    const __m128i shift = _mm_cvtsi32_si128((int)(product->operand_shift - (product->operand_shift > 0)));
+    const __m128i last = _mm_cvtsi32_si128(product->operand_shift > 0 ? 1 : 0);
+    const __m128i most = _mm_set1_epi8((char)product->clamp);
+    const __m128i least = _mm_set1_epi8((char)-product->clamp);
+    __m128i u;
+
+    v = _mm256_sub_epi16(v, _mm256_and_si256(_mm256_srai_epi16(v, 2), quarter));
+    v = _mm256_sra_epi16(_mm256_adds_epi16(_mm256_sra_epi16(v, shift), one), last);
+    u = _mm_packs_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    return _mm_max_epi8(_mm_min_epi8(u, most), least);
+}
+
+/* See kernels.h. The last values go through a copy: nothing behind x is read. */
+void er_operands_avx2(const er_product *product, const int16_t *x, int8_t *operands)
+{
+    int16_t rest[16] = { 0 };
+    uint32_t left = product->columns;
+    uint32_t i;
+
+    while (left >= 16) {
+        const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)x);
+
+        _mm_storeu_si128((__m128i *)(void *)operands, make_operands(product, v));
+        x += 16;
+        operands += 16;
+        left -= 16;
+        ER_OPAQUE(x);
+        ER_OPAQUE(operands);
+        ER_OPAQUE(left);
+    }
+    for (i = 0; i < left; i++) {
+        rest[i] = x[i];
+    }
+    _mm_storeu_si128((__m128i *)(void *)operands,
+                     make_operands(product, _mm256_loadu_si256((const __m256i *)(const void *)rest)));
+    operands += left;
+    for (i = 0; i < ER_BYTE_PADDING; i += 32) {
+        _mm256_storeu_si256((__m256i *)(void *)(operands + i), _mm256_setzero_si256());
+    }
+}
+
+/* The table of a group: in the low half the eight values of p other than 0, twice, in the high half the
+ * nine of q. A sign of 1, 0 or -1 takes an operand as it is, leaves it out, or negates it. */
+void er_ternary_pairs_tables_avx2(const er_product *product, const int8_t *operands, uint8_t *tables)
+{
+    const __m256i first = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                           2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2);
+    const __m256i second = _mm256_add_epi8(first, _mm256_set1_epi8(1));
+    const __m256i first_sign = _mm256_setr_epi8(-1, 0, 1, -1, 1, -1, 0, 1, -1, 0, 1, -1, 1, -1, 0, 1,
+                                                -1, 0, 1, -1, 0, 1, -1, 0, 1, 0, 0, 0, 0, 0, 0, 0);
+    const __m256i second_sign = _mm256_setr_epi8(-1, -1, -1, 0, 0, 1, 1, 1, -1, -1, -1, 0, 0, 1, 1, 1,
+                                                 -1, -1, -1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0);
+    const __m256i bias = _mm256_inserti128_si256(_mm256_setzero_si256(),
+                                                 _mm_set1_epi8((char)product->table_bias), 1);
+    uint32_t left = product->group_count;
+
+    while (left > 0) {
+        int32_t bits;
+        __m256i four, p;
+
+        memcpy(&bits, operands, sizeof bits);
+        four = _mm256_set1_epi32(bits);
+        p = _mm256_add_epi8(_mm256_sign_epi8(_mm256_shuffle_epi8(four, first), first_sign), bias);
+        p = _mm256_add_epi8(p, _mm256_sign_epi8(_mm256_shuffle_epi8(four, second), second_sign));
+        _mm256_store_si256((__m256i *)(void *)tables, p);
+        operands += 4;
+        tables += PAIR_TABLE;
+        ER_OPAQUE(tables);
+        left--;
+    }
+}
+
+/* 16 bytes in both halves of a register. */
+static inline __m256i load_table(const uint8_t *table)
+{
+    return _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)(const void *)table));
+}
+
+/* The biased sums that 32 weight bytes stand for in one group. */
+static inline __attribute__((always_inline)) __m256i look_up(const uint8_t *weights, __m256i p, __m256i q)
+{
+    const __m256i w = _mm256_load_si256((const __m256i *)(const void *)weights);
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(w, 3), _mm256_set1_epi8(15));
+
+    return _mm256_add_epi8(_mm256_shuffle_epi8(p, w), _mm256_shuffle_epi8(q, high));
+}
+
+/* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
+#define EACH_BLOCK(count, X)    \
+    do {                        \
+        if ((count) > 0) X(0)   \
+        if ((count) > 1) X(1)   \
+        if ((count) > 2) X(2)   \
+        if ((count) > 3) X(3)   \
+    } while (0)
+
+/* Keeps two accumulators in registers and blocks in order: gcc otherwise takes all loads and look-ups of a
+ * pass first, and spills. */
+#define IN_REGISTERS(a, b) __asm__ volatile("" : "+x"(a), "+x"(b))
+
+#define START(i) { h[i] = start; a[i] = first; }
+#define PASS(i)                                                                                   \
+    {                                                                                             \
+        const uint8_t *w = weights + (i) * groups * 32;                                           \
+        __m256i v = look_up(w, p0, q0);                                                           \
+        if (groups > 1) {                                                                         \
+            v = _mm256_add_epi8(v, look_up(w + 32, p1, q1));                                      \
+        }                                                                                         \
+        a[i] = _mm256_add_epi16(a[i], v);                                                         \
+        h[i] = _mm256_add_epi16(h[i], _mm256_srli_epi16(v, 8));                                   \
+        IN_REGISTERS(a[i], h[i]);                                                                 \
+    }
+#define FINISH(i)                                                                                 \
+    {                                                                                             \
+        _mm256_store_si256((__m256i *)(void *)(sums + (i) * 32),                                  \
+                           _mm256_sub_epi16(a[i], _mm256_slli_epi16(h[i], 8)));                   \
+        _mm256_store_si256((__m256i *)(void *)(sums + (i) * 32 + 16), h[i]);                      \
+    }
+
+/* A tile: the sums of `blocks` row blocks over all groups. Returns the weights behind it. groups (of a
+ * pass) and blocks are constants. */
+static inline __attribute__((always_inline)) const uint8_t *
+run_tile(const er_product *product, const uint8_t *weights, const uint8_t *tables, int16_t *sums,
+         const uint32_t groups, const uint32_t blocks)
+{
+    const __m256i start = _mm256_set1_epi16((short)product->start);
+    const __m256i first = _mm256_set1_epi16((short)product->start_both);
+    __m256i a[MOST_BLOCKS], h[MOST_BLOCKS];
+    uint32_t left = product->pass_count;
+
+    EACH_BLOCK(blocks, START);
+    do {
+        const __m256i p0 = load_table(tables), q0 = load_table(tables + 16);
+        const __m256i p1 = groups > 1 ? load_table(tables + PAIR_TABLE) : p0;
+        const __m256i q1 = groups > 1 ? load_table(tables + PAIR_TABLE + 16) : q0;
+
+        EACH_BLOCK(blocks, PASS);
+        tables += groups * PAIR_TABLE;
+        weights += blocks * groups * 32;
+        ER_OPAQUE(tables);
+        ER_OPAQUE(weights);
+    } while (--left > 0);
+    EACH_BLOCK(blocks, FINISH);
+    return weights;
+}
+
+typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights, const uint8_t *tables,
+                               int16_t *sums);
+
+#define TILE(name, groups, blocks)                                                                \
+    static const uint8_t *name##_##blocks(const er_product *product, const uint8_t *weights,      \
+                                          const uint8_t *tables, int16_t *sums)                   \
+    {                                                                                             \
+        return run_tile(product, weights, tables, sums, groups, blocks);                          \
+    }
+#define TILES(name, groups)                                                                       \
+    TILE(name, groups, 1)                                                                         \
+    TILE(name, groups, 2)                                                                         \
+    TILE(name, groups, 3)                                                                         \
+    TILE(name, groups, 4)                                                                         \
+    static tile_fn *const name[MOST_BLOCKS + 1] = {                                               \
+        NULL, name##_1, name##_2, name##_3, name##_4,                                   \
+    };
+
+TILES(pairs_single, 1)
+TILES(pairs_double, 2)
+
+/* All tiles of a product, first the tall ones. tiles: the functions by the number of blocks. */
+static void run_tiles(const er_product *product, const uint8_t *tables, int16_t *sums, tile_fn *const *tiles)
+{
+    const uint8_t *weights = product->weights;
+    uint32_t blocks = product->tile_blocks;
+    uint32_t left = product->tall_count;
+    uint32_t part;
+
+    for (part = 0; part < 2; part++) {
+        while (left > 0) {
+            weights = tiles[blocks](product, weights, tables, sums);
+            sums += blocks << 5;
+            ER_OPAQUE(sums);
+            left--;
+        }
+        blocks--;
+        left = product->low_count;
+    }
+}
+
+/* One group a pass: operands up to 31. */
+void er_ternary_pairs_single_avx2(const er_product *product, const uint8_t *tables, int16_t *sums)
+{
+    run_tiles(product, tables, sums, pairs_single);
+}
+
+/* Two groups a pass: operands up to 15. */
+void er_ternary_pairs_double_avx2(const er_product *product, const uint8_t *tables, int16_t *sums)
+{
+    run_tiles(product, tables, sums, pairs_double);
+}
+
+#else
+typedef int er_ternary_product_avx2_is_empty;   /* a file must not be */
+#endif

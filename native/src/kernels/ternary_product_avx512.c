@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Products of ternary weights by look-up, AVX-512 with VBMI. Rows stand in lanes: a block is 64 rows, a
+ * weight byte of each side by side in a register. A group of four or five columns has a table of 81 or
+ * 122 bytes in two registers, the signed sums of its operands; one vpermi2b looks up all 64 rows. The
+ * bytes that a pass looks up are added as bytes, for which the clamp leaves room (er_product_kind).
+ *
+ * Even bytes belong to the rows 0 to 31 of the block, odd bytes to 32 to 63. Instead of widening both,
+ * a += v and h += v >> 8 on 16-bit lanes: h is then the sum of the odd bytes and a - (h << 8) that of the
+ * even ones, modulo 2^16. */
+#if defined(__AVX512VBMI__)
+
+#include <immintrin.h>
+#include <stddef.h>
+
+#include "kernels.h"
+#include "opaque.h"
+#include "ternary_index.h"
+
+enum { MOST_BLOCKS = 10 };      /* 2 accumulators each of 32 registers */
+
+/* N1 on 32 values at a time; rs(t, s) = ((t >> (s - 1)) + 1) >> 1 keeps to 16 bits. A masked load reads
+ * nothing behind x, and gives zeros for it. */
+void er_operands_avx512(const er_product *product, const int16_t *x, int8_t *operands)
+{
+    const __m512i quarter = _mm512_set1_epi16(product->three_quarters ? -1 : 0);
+    const __m512i one = _mm512_set1_epi16(product->operand_shift > 0 ? 1 : 0);
+    const __m128i shift = _mm_cvtsi32_si128((int)(product->operand_shift - (product->operand_shift > 0)));
+    const __m128i last = _mm_cvtsi32_si128(product->operand_shift > 0 ? 1 : 0);
+    const __m256i most = _mm256_set1_epi8((char)product->clamp);
+    const __m256i least = _mm256_set1_epi8((char)-product->clamp);
+    uint32_t left = product->columns;
+
+    while (left > 0) {
+        const __mmask32 mask = left < 32 ? (1u << left) - 1 : 0xFFFFFFFFu;
+        __m512i v = _mm512_maskz_loadu_epi16(mask, x);
+        __m256i u;
+
+        v = _mm512_sub_epi16(v, _mm512_and_si512(_mm512_srai_epi16(v, 2), quarter));
+        v = _mm512_sra_epi16(_mm512_adds_epi16(_mm512_sra_epi16(v, shift), one), last);
+        u = _mm512_cvtsepi16_epi8(v);
+        u = _mm256_max_epi8(_mm256_min_epi8(u, most), least);
+        _mm256_storeu_si256((__m256i *)(void *)operands, u);
+        x += 32;
+        operands += 32;
+        ER_OPAQUE(x);
+        ER_OPAQUE(operands);
+        left = left < 32 ? 0 : left - 32;
+    }
+    _mm512_storeu_si512(operands, _mm512_setzero_si512());
+    _mm512_storeu_si512(operands + 64, _mm512_setzero_si512());
+}
+
+/* Write the tables of two groups from the sums of their columns, as ternary_index.h says; the sums of the
+ * second group stand 32 bytes behind those of the first. */
+static inline __attribute__((always_inline)) void write_tables(__m512i sums, const __m512i low[2],
+                                                               const __m512i high[2], uint8_t *tables)
+{
+    const __m512i second = _mm512_set1_epi8(32);
+
+    _mm512_store_si512(tables, _mm512_add_epi8(_mm512_permutexvar_epi8(low[0], sums),
+                                               _mm512_permutexvar_epi8(high[0], sums)));
+    _mm512_store_si512(tables + 64, _mm512_add_epi8(_mm512_permutexvar_epi8(low[1], sums),
+                                                    _mm512_permutexvar_epi8(high[1], sums)));
+    _mm512_store_si512(tables + 128,
+                       _mm512_add_epi8(_mm512_permutexvar_epi8(_mm512_or_si512(low[0], second), sums),
+                                       _mm512_permutexvar_epi8(_mm512_or_si512(high[0], second), sums)));
+    _mm512_store_si512(tables + 192,
+                       _mm512_add_epi8(_mm512_permutexvar_epi8(_mm512_or_si512(low[1], second), sums),
+                                       _mm512_permutexvar_epi8(_mm512_or_si512(high[1], second), sums)));
+}
+
+/* Tables for ER_FORM_FOUR, two groups a turn. 16-byte lanes 0 and 2 hold the nine biased sums of columns
+ * 0 and 1 of each group, lanes 1 and 3 those of columns 2 and 3. */
+void er_ternary_four_tables_avx512(const er_product *product, const int8_t *operands, uint8_t *tables)
+{
+    const __m512i low[2] = { _mm512_loadu_si512(er_four_low), _mm512_loadu_si512(er_four_low + 64) };
+    const __m512i high[2] = { _mm512_loadu_si512(er_four_high), _mm512_loadu_si512(er_four_high + 64) };
+    const __m512i first = _mm512_set_epi64(0x0606060606060606, 0x0606060606060606, 0x0404040404040404,
+                                           0x0404040404040404, 0x0202020202020202, 0x0202020202020202, 0, 0);
+    const __m512i second = _mm512_add_epi8(first, _mm512_set1_epi8(1));
+    const __m512i bias = _mm512_maskz_set1_epi8(0x0000FFFF0000FFFF, (char)product->table_bias);
+    uint32_t left = product->group_count;
+
+    while (left > 0) {
+        const __m512i eight =
+            _mm512_broadcast_i32x4(_mm_loadl_epi64((const __m128i *)(const void *)operands));
+        const __m512i a = _mm512_shuffle_epi8(eight, first);
+        const __m512i b = _mm512_shuffle_epi8(eight, second);
+        __m512i sums = _mm512_mask_add_epi8(bias, 0x0124012401240124, bias, a);
+
+        sums = _mm512_mask_sub_epi8(sums, 0x0049004900490049, sums, a);
+        sums = _mm512_mask_add_epi8(sums, 0x01C001C001C001C0, sums, b);
+        sums = _mm512_mask_sub_epi8(sums, 0x0007000700070007, sums, b);
+        write_tables(sums, low, high, tables);
+        operands += 8;
+        tables += 2 * ER_GROUP_TABLE;
+        ER_OPAQUE(tables);
+        left -= 2;
+    }
+}
+
+/* Tables for ER_FORM_FIVE. Lanes 0 and 2 hold the nine biased sums of columns 0 and 1, lanes 1 and 3 the
+ * fourteen of columns 2, 3 and 4 whose code is not negative. */
+void er_ternary_five_tables_avx512(const er_product *product, const int8_t *operands, uint8_t *tables)
+{
+    const __m512i low[2] = { _mm512_loadu_si512(er_five_low), _mm512_loadu_si512(er_five_low + 64) };
+    const __m512i high[2] = { _mm512_loadu_si512(er_five_high), _mm512_loadu_si512(er_five_high + 64) };
+    const __m512i first = _mm512_set_epi64(0x0707070707070707, 0x0707070707070707, 0x0505050505050505,
+                                           0x0505050505050505, 0x0202020202020202, 0x0202020202020202, 0, 0);
+    const __m512i second = _mm512_add_epi8(first, _mm512_set1_epi8(1));
+    const __m512i third = _mm512_add_epi8(first, _mm512_set1_epi8(2));
+    const __m512i bias = _mm512_maskz_set1_epi8(0x0000FFFF0000FFFF, (char)product->table_bias);
+    uint32_t left = product->group_count;
+
+    while (left > 0) {
+        const __m512i ten =
+            _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)operands));
+        const __m512i a = _mm512_shuffle_epi8(ten, first);
+        const __m512i b = _mm512_shuffle_epi8(ten, second);
+        const __m512i c = _mm512_shuffle_epi8(ten, third);
+        __m512i sums = _mm512_mask_add_epi8(bias, 0x2492012424920124, bias, a);
+
+        sums = _mm512_mask_sub_epi8(sums, 0x0924004909240049, sums, a);
+        sums = _mm512_mask_add_epi8(sums, 0x381C01C0381C01C0, sums, b);
+        sums = _mm512_mask_sub_epi8(sums, 0x00E0000700E00007, sums, b);
+        sums = _mm512_mask_add_epi8(sums, 0x3FE000003FE00000, sums, c);
+        write_tables(sums, low, high, tables);
+        operands += 10;
+        tables += 2 * ER_GROUP_TABLE;
+        ER_OPAQUE(tables);
+        left -= 2;
+    }
+}
+
+/* The 64 sums that weight bytes stand for in one group. A negative code of ER_FORM_FIVE mirrors its entry
+ * around the bias. vpermi2b takes no notice of bit 7. */
+static inline __attribute__((always_inline)) __m512i look_up(const uint8_t *weights, __m512i table_low,
+                                                             __m512i table_high, uint32_t form,
+                                                             __m512i twice_bias)
+{
+    const __m512i w = _mm512_load_si512(weights);
+    const __m512i t = _mm512_permutex2var_epi8(table_low, w, table_high);
+
+    return form == ER_FORM_FIVE ? _mm512_mask_sub_epi8(t, _mm512_movepi8_mask(w), twice_bias, t) : t;
+}
+
+/* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
+#define EACH_BLOCK(count, X)    \
+    do {                        \
+        if ((count) > 0) X(0)   \
+        if ((count) > 1) X(1)   \
+        if ((count) > 2) X(2)   \
+        if ((count) > 3) X(3)   \
+        if ((count) > 4) X(4)   \
+        if ((count) > 5) X(5)   \
+        if ((count) > 6) X(6)   \
+        if ((count) > 7) X(7)   \
+        if ((count) > 8) X(8)   \
+        if ((count) > 9) X(9)   \
+    } while (0)
+
+/* Keeps two accumulators in registers and blocks in order: gcc otherwise takes all loads and look-ups of a
+ * pass first, and spills. */
+#define IN_REGISTERS(a, b) __asm__ volatile("" : "+v"(a), "+v"(b))
+
+#define START(i) { h[i] = start; a[i] = first; }
+#define PASS(i)                                                                                   \
+    {                                                                                             \
+        __m512i v = look_up(weights + (i) * groups * 64, low0, high0, form, twice_bias);          \
+        if (groups > 1) {                                                                         \
+            v = _mm512_add_epi8(v, look_up(weights + (i) * groups * 64 + 64, low1, high1, form,   \
+                                           twice_bias));                                          \
+        }                                                                                         \
+        a[i] = _mm512_add_epi16(a[i], v);                                                         \
+        h[i] = _mm512_add_epi16(h[i], _mm512_srli_epi16(v, 8));                                   \
+        IN_REGISTERS(a[i], h[i]);                                                                 \
+    }
+#define FINISH(i)                                                                                 \
+    {                                                                                             \
+        _mm512_store_si512(sums + (i) * 64, _mm512_sub_epi16(a[i], _mm512_slli_epi16(h[i], 8)));  \
+        _mm512_store_si512(sums + (i) * 64 + 32, h[i]);                                           \
+    }
+
+/* A tile: the sums of `blocks` row blocks over all groups. Returns the weights behind it. form, groups
+ * (of a pass) and blocks are constants. */
+static inline __attribute__((always_inline)) const uint8_t *
+run_tile(const er_product *product, const uint8_t *weights, const uint8_t *tables, int16_t *sums,
+         const uint32_t form, const uint32_t groups, const uint32_t blocks)
+{
+    const __m512i twice_bias = _mm512_set1_epi8((char)(product->table_bias + product->table_bias));
+    const __m512i start = _mm512_set1_epi16((short)product->start);
+    const __m512i first = _mm512_set1_epi16((short)product->start_both);
+    __m512i a[MOST_BLOCKS], h[MOST_BLOCKS];
+    uint32_t left = product->pass_count;
+
+    EACH_BLOCK(blocks, START);
+    do {
+        const __m512i low0 = _mm512_load_si512(tables);
+        const __m512i high0 = _mm512_load_si512(tables + 64);
+        const __m512i low1 = groups > 1 ? _mm512_load_si512(tables + ER_GROUP_TABLE) : low0;
+        const __m512i high1 = groups > 1 ? _mm512_load_si512(tables + ER_GROUP_TABLE + 64) : high0;
+
+        EACH_BLOCK(blocks, PASS);
+        tables += groups * ER_GROUP_TABLE;
+        weights += blocks * groups * 64;
+        ER_OPAQUE(tables);
+        ER_OPAQUE(weights);
+    } while (--left > 0);
+    EACH_BLOCK(blocks, FINISH);
+    return weights;
+}
+
+typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights, const uint8_t *tables,
+                               int16_t *sums);
+
+#define TILE(name, form, groups, blocks)                                                          \
+    static const uint8_t *name##_##blocks(const er_product *product, const uint8_t *weights,      \
+                                          const uint8_t *tables, int16_t *sums)                   \
+    {                                                                                             \
+        return run_tile(product, weights, tables, sums, form, groups, blocks);                    \
+    }
+#define TILES(name, form, groups)                                                                 \
+    TILE(name, form, groups, 1)                                                                   \
+    TILE(name, form, groups, 2)                                                                   \
+    TILE(name, form, groups, 3)                                                                   \
+    TILE(name, form, groups, 4)                                                                   \
+    TILE(name, form, groups, 5)                                                                   \
+    TILE(name, form, groups, 6)                                                                   \
+    TILE(name, form, groups, 7)                                                                   \
+    TILE(name, form, groups, 8)                                                                   \
+    TILE(name, form, groups, 9)                                                                   \
+    TILE(name, form, groups, 10)                                                                  \
+    static tile_fn *const name[MOST_BLOCKS + 1] = {                                               \
+        NULL, name##_1, name##_2, name##_3, name##_4, name##_5,                                   \
+        name##_6, name##_7, name##_8, name##_9, name##_10,                                        \
+    };
+
+TILES(four_single, ER_FORM_FOUR, 1)
+TILES(four_double, ER_FORM_FOUR, 2)
+TILES(five_single, ER_FORM_FIVE, 1)
+TILES(five_double, ER_FORM_FIVE, 2)
+
+/* All tiles of a product, first the tall ones. tiles: the functions by the number of blocks. */
+static void run_tiles(const er_product *product, const uint8_t *tables, int16_t *sums, tile_fn *const *tiles)
+{
+    const uint8_t *weights = product->weights;
+    uint32_t blocks = product->tile_blocks;
+    uint32_t left = product->tall_count;
+    uint32_t part;
+
+    for (part = 0; part < 2; part++) {
+        while (left > 0) {
+            weights = tiles[blocks](product, weights, tables, sums);
+            sums += blocks << 6;
+            ER_OPAQUE(sums);
+            left--;
+        }
+        blocks--;
+        left = product->low_count;
+    }
+}
+
+/* Four weights a byte, one group a pass: operands up to 31. */
+void er_ternary_four_single_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
+{
+    run_tiles(product, tables, sums, four_single);
+}
+
+/* Four weights a byte, two groups a pass: operands up to 15. */
+void er_ternary_four_double_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
+{
+    run_tiles(product, tables, sums, four_double);
+}
+
+/* Five weights a byte, one group a pass: operands up to 25. */
+void er_ternary_five_single_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
+{
+    run_tiles(product, tables, sums, five_single);
+}
+
+/* Five weights a byte, two groups a pass: operands up to 12. */
+void er_ternary_five_double_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
+{
+    run_tiles(product, tables, sums, five_double);
+}
+
+#else
+typedef int er_ternary_product_avx512_is_empty;     /* a file must not be */
+#endif

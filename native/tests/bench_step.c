@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Time of a streaming step: bench_step [--steps N] [--rounds N] [--clamp M] [--kernel ISA]
+ *
+ * The workloads W1, W2, W3, W4L and W4G with random ternary weights, from quantized input to logits, for
+ * every kernel of this machine. Rounds of all are interleaved; printed are the median and the least time
+ * of a round, in microseconds a step. Warm: all of a round's steps are of one network. */
+#define _POSIX_C_SOURCE 199309L
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "random_network.h"
+
+enum { WORKLOADS = 5, MOST_KERNELS = 4, MOST_ROUNDS = 1000, INPUTS = 64 };
+
+typedef struct workload {
+    const char *name;
+    uint32_t input_size, layer_count, weight;   /* weight: steps of a round are divided by it */
+    layer_spec layers[3];
+} workload;
+
+#define LAYER(kind, flags, units) { kind, 0, flags, 0, ER_ENCODING_TERNARY, 1, 1, units, 12, 12 }
+#define DENSE(units) LAYER(ER_LAYER_DENSE, 0, units)
+
+static workload workloads[WORKLOADS] = {
+    { "W1", 39, 2, 1, { LAYER(ER_LAYER_GRU, ER_LAYER_SHARED_SCALE, 200), DENSE(11) } },
+    { "W2", 40, 3, 4, { LAYER(ER_LAYER_GRU, ER_LAYER_SHARED_SCALE, 256),
+                        LAYER(ER_LAYER_GRU, ER_LAYER_SHARED_SCALE, 256), DENSE(12) } },
+    { "W3", 50, 2, 6, { LAYER(ER_LAYER_LSTM, ER_LAYER_SHARED_SCALE, 512), DENSE(50) } },
+    { "W4L", 50, 1, 24, { LAYER(ER_LAYER_LSTM, ER_LAYER_SHARED_SCALE, 1024) } },
+    { "W4G", 1024, 1, 40, { LAYER(ER_LAYER_GRU, ER_LAYER_SHARED_SCALE, 1024) } },
+};
+
+typedef struct runner {
+    struct er_model model;
+    er_stream *stream;
+    double times[MOST_ROUNDS];
+} runner;
+
+static double now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* One round: so many steps on different inputs. */
+static double time_round(runner *r, const int8_t *x, unsigned long steps)
+{
+    static int16_t logits[ER_MAX_SIZE];
+    const double start = now_us();
+    unsigned long i;
+
+    for (i = 0; i < steps; i++) {
+        er_stream_step_quantized(r->stream, x + (i % INPUTS) * r->model.input_size, logits);
+    }
+    return (now_us() - start) / (double)steps;
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const words[MOST_KERNELS] = { "scalar", "avx2", "avx512", "neon" };
+    static runner runners[WORKLOADS][MOST_KERNELS];
+    static int8_t inputs[INPUTS * 1024];
+    unsigned long steps = 4000, rounds = 25, round;
+    const char *only = NULL;
+    random_state random = { 1 };
+    int i, w, k, clamp = 12, shared = 1;
+
+    for (i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--steps") == 0) {
+            steps = strtoul(argv[i + 1], NULL, 10);
+        } else if (strcmp(argv[i], "--rounds") == 0) {
+            rounds = strtoul(argv[i + 1], NULL, 10);
+        } else if (strcmp(argv[i], "--clamp") == 0) {
+            clamp = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--shared") == 0) {
+            shared = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--kernel") == 0) {
+            only = argv[i + 1];
+        } else {
+            fprintf(stderr, "%s: unknown option %s\n", argv[0], argv[i]);
+            return 2;
+        }
+    }
+    if (rounds == 0 || rounds > MOST_ROUNDS || steps < 100) {
+        fprintf(stderr, "%s: rounds 1 .. %d, steps 100 or more\n", argv[0], MOST_ROUNDS);
+        return 2;
+    }
+    for (i = 0; i < INPUTS * 1024; i++) {
+        inputs[i] = (int8_t)((int)random_below(&random, 255) - 127);
+    }
+    for (w = 0; w < WORKLOADS; w++) {
+        struct er_model network;
+
+        for (i = 0; i < 3; i++) {
+            workloads[w].layers[i].clamp_x = workloads[w].layers[i].clamp_h = clamp;
+            workloads[w].layers[i].flags = workloads[w].layers[i].flags & (shared ? 255 : 0);
+        }
+        random_network(&random, &network, workloads[w].input_size, workloads[w].layers,
+                       workloads[w].layer_count);
+        for (k = 0; k < MOST_KERNELS; k++) {
+            const er_kernels *kernels = er_kernels_find(words[k]);
+            void *memory;
+
+            if (kernels != NULL && (only == NULL || strcmp(only, words[k]) == 0)) {
+                plan_network(&runners[w][k].model, &network, kernels, &memory);
+                if (er_stream_create(&runners[w][k].model, &runners[w][k].stream) != ER_OK) {
+                    return 2;
+                }
+                time_round(&runners[w][k], inputs, 100);
+            }
+        }
+    }
+    for (round = 0; round < rounds; round++) {
+        for (w = 0; w < WORKLOADS; w++) {
+            for (k = 0; k < MOST_KERNELS; k++) {
+                if (runners[w][k].stream != NULL) {
+                    const unsigned long count = steps / workloads[w].weight / (k == 0 ? 8 : 1);
+
+                    time_round(&runners[w][k], inputs, count / 4 + 1);
+                    runners[w][k].times[round] = time_round(&runners[w][k], inputs, count + 1);
+                }
+            }
+        }
+    }
+    for (w = 0; w < WORKLOADS; w++) {
+        for (k = 0; k < MOST_KERNELS; k++) {
+            runner *r = &runners[w][k];
+
+            if (r->stream != NULL) {
+                qsort(r->times, rounds, sizeof r->times[0], compare_doubles);
+                printf("%-4s %-7s %9.3f us   (least %.3f)\n", workloads[w].name, words[k],
+                       r->times[rounds / 2], r->times[0]);
+            }
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every fast kernel of this machine against the scalar one, bit for bit:
+ *
+ *     check_kernels [--kernel ISA] [--require ISA] [--seed N] [--rounds N]
+ *
+ * operands    N1 at every shift, from misaligned inputs of just their size
+ * product     N2 for every kind of product, whatever the size it is chosen for: sizes around every tile
+ *             edge, extreme weights and operands, worst-case sums
+ * activation  tanh and sigmoid of all 65536 pre-activations
+ * bounds      the greatest sums that gates take in 16 bits, and one column more, where they must step back
+ * network     random networks of every kind of layer over many steps, with random states now and then:
+ *             logits and the whole state after each step
+ *
+ * Outputs lie between canaries; what kernels may read lies in memory of just that size, so that the address
+ * sanitizer sees more. A line for each check and ISA; SKIP for an ISA that this machine lacks. Exit status
+ * 1 at the first difference, with the command that repeats it, or if an ISA of --require was skipped. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan.h"
+#include "random_network.h"
+
+enum { CANARY = 64, STEPS = 12 };
+
+static const char *const words[] = { "avx2", "avx512", "neon" };
+static const int32_t clamps[6] = { 7, 12, 25, 31, 127, 32767 };
+static const uint32_t edges[] = { 1,  2,  3,  4,  5,  6,  7,   8,   9,   10,  11,  15,  16,  17,  19,  20,  21,
+                                  31, 32, 33, 39, 40, 41, 63,  64,  65,  79,  80,  81,  95,  96,  97,  99,  100,
+                                  101, 127, 128, 129, 130, 200, 255, 256, 257, 320, 513, 577, 640, 641, 704, 1030 };
+enum { EDGES = sizeof edges / sizeof edges[0] };
+
+static uint64_t seed = 1;
+static const char *isa;         /* being checked */
+
+/* End with a message and the way to repeat the failure. */
+static void fail(const char *check, const char *what, uint64_t at)
+{
+    printf("%s %s: FAILED: %s (%llu)\nrepeat: check_kernels --kernel %s --seed %llu\n", isa, check, what,
+           (unsigned long long)at, isa, (unsigned long long)seed);
+    exit(1);
+}
+
+/* Memory between canaries, 64-byte aligned. */
+typedef struct guarded {
+    uint8_t *allocation, *data;
+    size_t size;
+} guarded;
+
+static guarded guarded_memory(size_t size)
+{
+    guarded g;
+
+    g.size = size;
+    g.allocation = take_memory(size + 2 * CANARY + ER_ALIGNMENT);
+    memset(g.allocation, 0xA5, size + 2 * CANARY + ER_ALIGNMENT);
+    g.data = g.allocation + CANARY;
+    g.data += (ER_ALIGNMENT - (uintptr_t)g.data % ER_ALIGNMENT) % ER_ALIGNMENT;
+    return g;
+}
+
+/* Look at the canaries and release the memory. */
+static void guarded_free(guarded g, const char *check)
+{
+    size_t i;
+
+    for (i = 0; i < CANARY; i++) {
+        if (g.data[g.size + i] != 0xA5 || g.data[-1 - (ptrdiff_t)i] != 0xA5) {
+            fail(check, "a canary was overwritten, byte", i);
+        }
+    }
+    free(g.allocation);
+}
+
+static uint32_t round_up(uint32_t n, uint32_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* N1 by its definition. */
+static int32_t operand(int32_t v, const er_product *product)
+{
+    const int64_t t = product->three_quarters ? v - (v >> 2) : v;
+    const int64_t half = product->operand_shift > 0 ? (int64_t)1 << (product->operand_shift - 1) : 0;
+    const int64_t u = (t + half) >> product->operand_shift;
+
+    return (int32_t)(u > product->clamp ? product->clamp : u < -product->clamp ? -product->clamp : u);
+}
+
+/* Operands of random values at every shift, size and clamp. */
+static void check_operands(const er_kernels *kernels, random_state *random)
+{
+    uint32_t size_index, shift, i, k;
+
+    for (k = 0; k < kernels->product_count; k++) {
+        for (size_index = 0; size_index < EDGES; size_index++) {
+            for (shift = 0; shift < 32; shift++) {
+                const uint32_t columns = edges[size_index];
+                const uint32_t bytes = round_up(columns, 64) + ER_BYTE_PADDING;
+                const guarded out = guarded_memory(bytes);
+                uint8_t *allocation = take_memory(2 * columns + 2);
+                const uint32_t skew = 2 * random_below(random, 2);
+                int16_t *x = (int16_t *)(void *)(allocation + skew);
+                er_product product = { .kind = &kernels->products[k], .columns = columns };
+
+                product.clamp = clamps[random_below(random, 4)];
+                product.operand_shift = shift / 2;
+                product.three_quarters = shift % 2;
+                for (i = 0; i < columns; i++) {
+                    x[i] = random_i16(random);
+                }
+                if (skew == 0) {                        /* nothing behind x is to be read */
+                    allocation = realloc(allocation, 2 * columns);
+                    x = (int16_t *)(void *)allocation;
+                }
+                product.kind->operands(&product, x, (int8_t *)out.data);
+                for (i = 0; i < columns; i++) {
+                    if ((int8_t)out.data[i] != operand(x[i], &product)) {
+                        fail("operands", "difference at operand", i);
+                    }
+                }
+                for (; i < columns + ER_BYTE_PADDING; i++) {
+                    if (out.data[i] != 0) {
+                        fail("operands", "padding is not zero", i);
+                    }
+                }
+                guarded_free(out, "operands");
+                free(allocation);
+            }
+        }
+    }
+    printf("%-7s operands    ok\n", isa);
+}
+
+/* One product: all sums against the scalar kernel's. */
+static int check_one_product(const er_kernels *kernels, random_state *random, uint32_t rows, uint32_t columns,
+                             uint8_t weights, int32_t clamp)
+{
+    const layer_spec spec = { ER_LAYER_DENSE, 0, 0, weights, ER_ENCODING_TERNARY, 1, 0, rows, clamp, clamp };
+    const uint32_t extreme = random_below(random, 4);
+    struct er_model network, model;
+    const er_matrix *matrix;
+    int32_t *acc = take_memory(sizeof *acc * rows), *table = take_memory(sizeof *table * ER_GEMV_TABLE_SIZE);
+    int16_t *operands = take_memory(sizeof *operands * (columns + ER_OPERAND_PADDING));
+    void *memory;
+    uint32_t i;
+    int fast;
+
+    random_network(random, &network, columns, &spec, 1);
+    plan_network(&model, &network, kernels, &memory);
+    matrix = &model.layers[0].matrix[0];
+    fast = matrix->product != NULL;
+    if (fast) {
+        const er_product *product = matrix->product;
+        const guarded sums = guarded_memory(sizeof(int16_t) * round_up(rows, ER_BLOCK_ROWS));
+        const guarded tables = guarded_memory((size_t)product->group_count * ER_GROUP_TABLE);
+        int8_t *bytes = take_memory(round_up(columns, 64) + ER_BYTE_PADDING);
+
+        memset(bytes, 0, round_up(columns, 64) + ER_BYTE_PADDING);
+        memset(acc, 0, sizeof *acc * rows);
+        memset(operands, 0, sizeof *operands * (columns + ER_OPERAND_PADDING));
+        for (i = 0; i < columns; i++) {
+            int32_t u = (int32_t)random_below(random, (uint32_t)(2 * clamp + 1)) - clamp;
+
+            u = extreme == 0 ? clamp : extreme == 1 ? -clamp : extreme == 2 ? (i % 2 ? clamp : -clamp) : u;
+            operands[i] = (int16_t)u;
+            bytes[i] = (int8_t)u;
+        }
+        er_ternary_gemv_scalar(matrix->weights[0], rows, matrix->row_bytes, operands, acc, table);
+        product->kind->tables(product, bytes, tables.data);
+        product->kind->run(product, tables.data, (int16_t *)(void *)sums.data);
+        for (i = 0; i < rows; i++) {
+            if (((const int16_t *)(const void *)sums.data)[i] != acc[i]) {
+                printf("rows %u, columns %u, clamp %d, form %u\n", rows, columns, clamp, product->kind->form);
+                fail("product", "difference in row", i);
+            }
+        }
+        guarded_free(sums, "product");
+        guarded_free(tables, "product");
+        free(bytes);
+    }
+    free(memory);
+    random_network_free(&network);
+    free(acc);
+    free(table);
+    free(operands);
+    return fast;
+}
+
+/* Every kind of product of an ISA, at sizes around the edges of its groups, blocks and tiles. */
+static void check_product(const er_kernels *kernels, random_state *random)
+{
+    uint32_t k, i, c;
+
+    for (k = 0; k < kernels->product_count; k++) {
+        er_product_kind kind = kernels->products[k];
+        er_kernels one = *kernels;
+        unsigned long fast = 0, all = 0;
+
+        kind.least_weights = 0;
+        one.products = &kind;
+        one.product_count = 1;
+        for (c = 0; c < 4; c++) {
+            for (i = 0; i < EDGES; i++) {
+                const uint32_t other = 1 + random_below(random, 130);
+                const uint8_t weights = (uint8_t)random_below(random, WEIGHTS_KINDS);
+
+                all += 2;
+                fast += (unsigned long)check_one_product(&one, random, edges[i], other, weights, clamps[c]);
+                fast += (unsigned long)check_one_product(&one, random, other, edges[i], weights, clamps[c]);
+            }
+        }
+        /* The greatest sums that fit, and the least that do not. */
+        for (c = 0; c < 4; c++) {
+            const uint32_t columns = INT16_MAX / (uint32_t)clamps[c];
+
+            if (clamps[c] <= kind.most_clamp) {
+                if (!check_one_product(&one, random, 65, columns, WEIGHTS_PLUS, clamps[c]) ||
+                    !check_one_product(&one, random, 65, columns, WEIGHTS_MINUS, clamps[c]) ||
+                    check_one_product(&one, random, 65, columns + 1, WEIGHTS_PLUS, clamps[c])) {
+                    fail("product", "the bound of 16-bit sums is not where it should be, clamp",
+                         (uint64_t)clamps[c]);
+                }
+            }
+        }
+        printf("%-7s product     ok: kind %u, %lu of %lu products fast\n", isa, k, fast, all);
+    }
+}
+
+/* tanh and sigmoid of all pre-activations, as the biases of dense layers with zero weights. */
+static void check_activation(const er_kernels *kernels, random_state *random)
+{
+    static const uint8_t activations[4] = { ER_ACTIVATION_NONE, ER_ACTIVATION_TANH, ER_ACTIVATION_RELU,
+                                            ER_ACTIVATION_SIGMOID };
+    enum { UNITS = 8192 };
+    static int16_t expected[UNITS], found[UNITS];
+    static uint8_t scales[2 * UNITS], biases[2 * UNITS];
+    const int8_t x = 1;
+    uint32_t a, first, i;
+
+    for (a = 0; a < 4; a++) {
+        for (first = 0; first < 65536; first += UNITS) {
+            const layer_spec spec = { ER_LAYER_DENSE, activations[a], 0, WEIGHTS_ZERO, ER_ENCODING_TERNARY, 1,
+                                      1, UNITS, 7, 7 };
+            struct er_model network, model[2];
+            void *memory[2];
+
+            random_network(random, &network, 1, &spec, 1);
+            free((void *)network.layers[0].matrix[0].scales);
+            free((void *)network.layers[0].matrix[0].bias);
+            for (i = 0; i < UNITS; i++) {
+                biases[2 * i] = (uint8_t)(first + i);
+                biases[2 * i + 1] = (uint8_t)((first + i) >> 8);
+            }
+            network.layers[0].matrix[0].bias = biases;
+            network.layers[0].matrix[0].scales = scales;
+            for (i = 0; i < 2; i++) {
+                er_stream *stream;
+
+                plan_network(&model[i], &network, i == 0 ? er_kernels_find("scalar") : kernels, &memory[i]);
+                if (er_stream_create(&model[i], &stream) != ER_OK) {
+                    fail("activation", "no stream", 0);
+                }
+                er_stream_step_quantized(stream, &x, i == 0 ? expected : found);
+                er_stream_destroy(stream);
+            }
+            if (model[1].layers[0].gates == NULL) {
+                fail("activation", "the layer was not fast, activation", a);
+            }
+            for (i = 0; i < UNITS; i++) {
+                if (expected[i] != found[i]) {
+                    fail("activation", "difference at", first + i);
+                }
+            }
+            free(memory[0]);
+            free(memory[1]);
+            network.layers[0].matrix[0].bias = NULL;
+            network.layers[0].matrix[0].scales = NULL;
+            random_network_free(&network);
+        }
+    }
+    printf("%-7s activation  ok\n", isa);
+}
+
+/* A layer of any kind. */
+static layer_spec random_spec(random_state *random)
+{
+    static const uint8_t kinds[8] = { ER_LAYER_GRU, ER_LAYER_GRU, ER_LAYER_GRU, ER_LAYER_LSTM, ER_LAYER_LSTM,
+                                      ER_LAYER_RNN, ER_LAYER_DENSE, ER_LAYER_DENSE };
+    layer_spec spec;
+
+    memset(&spec, 0, sizeof spec);
+    spec.kind = kinds[random_below(random, 8)];
+    spec.units = random_below(random, 3) > 0 ? 1 + random_below(random, 130)
+                                             : edges[random_below(random, EDGES - 5)];
+    spec.weights = random_below(random, 8) > 0 ? WEIGHTS_RANDOM : (uint8_t)random_below(random, WEIGHTS_KINDS);
+    spec.encoding = random_below(random, 6) > 0 ? ER_ENCODING_TERNARY : (uint8_t)(1 + random_below(random, 3));
+    spec.plane_count = random_below(random, 12) > 0 ? 1 : 2;
+    spec.typical = random_below(random, 3) == 0;
+    spec.clamp_x = clamps[random_below(random, random_below(random, 6) > 0 ? 4 : 6)];
+    spec.clamp_h = clamps[random_below(random, random_below(random, 6) > 0 ? 4 : 6)];
+    if (spec.encoding == ER_ENCODING_POW2) {    /* R27 */
+        spec.clamp_x = spec.clamp_x > 127 ? 127 : spec.clamp_x;
+        spec.clamp_h = spec.clamp_h > 127 ? 127 : spec.clamp_h;
+    }
+    if (spec.kind != ER_LAYER_DENSE && spec.plane_count == 1 && random_below(random, 2) == 0) {
+        spec.flags |= ER_LAYER_SHARED_SCALE;
+    }
+    if (spec.kind == ER_LAYER_GRU && random_below(random, 6) == 0) {
+        spec.flags |= ER_LAYER_RESET_BEFORE;
+    }
+    spec.activation = spec.kind == ER_LAYER_DENSE  ? (uint8_t)random_below(random, 4)
+                      : spec.kind == ER_LAYER_RNN ? (uint8_t)(1 + random_below(random, 2))
+                                                  : 0;
+    return spec;
+}
+
+/* Networks of one to three layers, step by step beside the scalar kernels. */
+static void check_network(const er_kernels *kernels, random_state *random, unsigned long rounds)
+{
+    unsigned long round, layers = 0, fast_gates = 0, matrices = 0, fast_products = 0, kept = 0;
+    uint32_t i, k, step;
+
+    for (round = 0; round < rounds; round++) {
+        const uint32_t layer_count = 1 + random_below(random, 3);
+        const uint32_t input_size = random_below(random, 2) ? 1 + random_below(random, 130)
+                                                            : edges[random_below(random, EDGES)];
+        layer_spec specs[3];
+        struct er_model network, model[2];
+        er_stream *stream[2];
+        void *memory[2];
+        int16_t *state[2], *logits[2];
+        int8_t *x = take_memory(input_size);
+
+        for (i = 0; i < layer_count; i++) {
+            specs[i] = random_spec(random);
+            if (i > 0 && random_below(random, 2) == 0) {
+                specs[i].clamp_x = specs[i - 1].clamp_h;
+                if (specs[i].encoding == ER_ENCODING_POW2 && specs[i].clamp_x > 127) {
+                    specs[i].clamp_x = 127;
+                }
+            }
+        }
+        random_network(random, &network, input_size, specs, layer_count);
+        for (k = 0; k < 2; k++) {
+            plan_network(&model[k], &network, k == 0 ? er_kernels_find("scalar") : kernels, &memory[k]);
+            if (er_stream_create(&model[k], &stream[k]) != ER_OK) {
+                fail("network", "no stream, round", round);
+            }
+            state[k] = take_memory(sizeof(int16_t) * network.state_size);
+            logits[k] = take_memory(sizeof(int16_t) * network.output_size);
+        }
+        for (i = 0; i < layer_count; i++) {
+            kept += model[1].layers[i].matrix[1].product != NULL &&
+                    model[1].layers[i].matrix[1].product->tables_kept;
+            layers++;
+            fast_gates += model[1].layers[i].gates != NULL;
+            for (k = 0; k < model[1].layers[i].matrix_count; k++) {
+                matrices++;
+                fast_products += model[1].layers[i].matrix[k].product != NULL;
+            }
+        }
+        for (step = 0; step < STEPS; step++) {
+            const uint32_t how = random_below(random, 4);
+
+            for (i = 0; i < input_size; i++) {
+                x[i] = (int8_t)(how == 0 ? (random_below(random, 2) ? 127 : -128)
+                                         : (int)random_below(random, 256) - 128);
+            }
+            if (step % 4 == 3) {
+                for (i = 0; i < network.state_size; i++) {
+                    state[0][i] = random_i16(random);
+                }
+            }
+            for (k = 0; k < 2; k++) {
+                if (step % 4 == 3) {
+                    er_stream_set_state(stream[k], state[0]);
+                }
+                er_stream_step_quantized(stream[k], x, logits[k]);
+            }
+            for (k = 0; k < 2; k++) {
+                er_stream_get_state(stream[k], state[k]);
+            }
+            if (memcmp(logits[0], logits[1], sizeof(int16_t) * network.output_size) != 0) {
+                fail("network", "logits differ, round", round);
+            }
+            if (memcmp(state[0], state[1], sizeof(int16_t) * network.state_size) != 0) {
+                fail("network", "states differ, round", round);
+            }
+        }
+        for (k = 0; k < 2; k++) {
+            er_stream_destroy(stream[k]);
+            free(memory[k]);
+            free(state[k]);
+            free(logits[k]);
+        }
+        free(x);
+        random_network_free(&network);
+    }
+    printf("%-7s network     ok: %lu networks; %lu of %lu layers and %lu of %lu products fast, %lu tables kept\n",
+           isa, rounds, fast_gates, layers, fast_products, matrices, kept);
+    if (rounds >= 100 && (fast_gates < layers / 4 || fast_products < matrices / 4 || kept == 0)) {
+        fail("network", "hardly anything was fast", fast_gates);
+    }
+}
+
+/* One network of a layer with all weights alike, whose greatest sums are at the bound of 16 bits or one
+ * column beyond: fast or not, and equal to scalar from the most extreme inputs and states. */
+static void check_one_bound(const er_kernels *kernels, random_state *random, layer_spec spec, uint32_t columns,
+                            int32_t left_shift, int fast)
+{
+    struct er_model network, model[2];
+    int16_t *state[2], *logits[2];
+    int8_t *x = take_memory(columns);
+    uint32_t i, k, step;
+
+    random_network(random, &network, columns, &spec, 1);
+    for (k = 0; k < network.layers[0].matrix_count; k++) {
+        er_matrix *matrix = &network.layers[0].matrix[k];
+
+        matrix->left_shift = left_shift;
+        matrix->operand_shift = k == 0 ? 0 : 8;
+        matrix->three_quarters = 0;
+        free((void *)matrix->bias);             /* a bias might be what does not fit */
+        matrix->bias = NULL;
+    }
+    for (k = 0; k < 2; k++) {
+        er_stream *stream;
+        void *memory;
+
+        state[k] = take_memory(sizeof(int16_t) * network.state_size);
+        logits[k] = take_memory(4 * sizeof(int16_t) * network.output_size);
+        plan_network(&model[k], &network, k == 0 ? er_kernels_find("scalar") : kernels, &memory);
+        if (er_stream_create(&model[k], &stream) != ER_OK) {
+            fail("bounds", "no stream", 0);
+        }
+        for (step = 0; step < 4; step++) {
+            for (i = 0; i < network.state_size; i++) {
+                state[k][i] = step % 2 ? 32767 : -32768;
+            }
+            memset(x, step / 2 ? 127 : -127, columns);
+            er_stream_set_state(stream, state[k]);
+            er_stream_step_quantized(stream, x, logits[k] + step * network.output_size);
+        }
+        er_stream_get_state(stream, state[k]);
+        er_stream_destroy(stream);
+        free(memory);
+    }
+    if ((model[1].layers[0].gates != NULL) != fast) {
+        fail("bounds", "the bound is not where it should be, columns", columns);
+    }
+    if (memcmp(logits[0], logits[1], 4 * sizeof(int16_t) * network.output_size) != 0 ||
+        memcmp(state[0], state[1], sizeof(int16_t) * network.state_size) != 0) {
+        fail("bounds", "logits or states differ, columns", columns);
+    }
+    for (k = 0; k < 2; k++) {
+        free(state[k]);
+        free(logits[k]);
+    }
+    free(x);
+    random_network_free(&network);
+}
+
+/* Bounds of all clamps, with and without the rounding of N3, for one matrix and for two that share rows. */
+static void check_bounds(const er_kernels *kernels, random_state *random)
+{
+    static const uint8_t kinds[4] = { ER_LAYER_DENSE, ER_LAYER_RNN, ER_LAYER_GRU, ER_LAYER_LSTM };
+    uint32_t c, kind, w;
+    int32_t left_shift;
+
+    for (c = 0; c < 4; c++) {
+        for (kind = 0; kind < 4; kind++) {
+            for (left_shift = -14; left_shift <= 2; left_shift += 4) {
+                for (w = WEIGHTS_PLUS; w <= WEIGHTS_MINUS; w++) {
+                    const int shared = kinds[kind] != ER_LAYER_DENSE;
+                    const uint32_t units = 40;
+                    const int32_t half = left_shift < 0 ? 1 << (-left_shift - 1) : 0;
+                    const uint32_t columns = (uint32_t)((INT16_MAX - half) / clamps[c]) - (shared ? units : 0);
+                    const layer_spec spec = {
+                        kinds[kind], kinds[kind] == ER_LAYER_RNN ? ER_ACTIVATION_TANH : 0,
+                        shared ? ER_LAYER_SHARED_SCALE : 0, (uint8_t)w, ER_ENCODING_TERNARY, 1, 0, units,
+                        clamps[c], clamps[c],
+                    };
+
+                    check_one_bound(kernels, random, spec, columns, left_shift, 1);
+                    check_one_bound(kernels, random, spec, columns + 1, left_shift, 0);
+                }
+            }
+        }
+    }
+    printf("%-7s bounds      ok\n", isa);
+}
+
+int main(int argc, char **argv)
+{
+    const char *only = NULL;
+    unsigned long rounds = 300;
+    int required[3] = { 0, 0, 0 };
+    int i, k, missing = 0;
+
+    for (i = 1; i < argc; i += 2) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        int known = 0;
+
+        if (strcmp(argv[i], "--kernel") == 0) {
+            only = value;
+            for (k = 0; k < 3; k++) {
+                known |= strcmp(value, words[k]) == 0;
+            }
+        } else if (strcmp(argv[i], "--require") == 0) {
+            for (k = 0; k < 3; k++) {
+                if (strcmp(value, words[k]) == 0) {
+                    known = required[k] = 1;
+                }
+            }
+        } else if (strcmp(argv[i], "--seed") == 0) {
+            seed = strtoull(value, NULL, 10);
+            known = seed != 0;
+        } else if (strcmp(argv[i], "--rounds") == 0) {
+            rounds = strtoul(value, NULL, 10);
+            known = rounds != 0;
+        }
+        if (!known) {
+            fprintf(stderr, "usage: check_kernels [--kernel ISA] [--require ISA] [--seed N] [--rounds N]\n");
+            return 2;
+        }
+    }
+    printf("seed %llu\n", (unsigned long long)seed);
+    for (k = 0; k < 3; k++) {
+        const er_kernels *kernels = er_kernels_find(words[k]);
+        random_state random = { seed };
+
+        if (only != NULL && strcmp(only, words[k]) != 0) {
+            continue;
+        }
+        isa = words[k];
+        if (kernels == NULL) {
+            printf("%-7s SKIP: not built, or this machine cannot run it\n", isa);
+            missing |= required[k];
+            continue;
+        }
+        check_operands(kernels, &random);
+        check_product(kernels, &random);
+        check_activation(kernels, &random);
+        check_bounds(kernels, &random);
+        check_network(kernels, &random, rounds);
+    }
+    return missing;
+}
