@@ -116,38 +116,27 @@ def build_folder():
 def build_library(target):
     """The static library for a target, built by CMake as it is shipped; returns its path."""
     where = pathlib.Path(build_folder().name) / target.name
-    options = {
-        "CMAKE_SYSTEM_NAME": "Linux",
-        "CMAKE_SYSTEM_PROCESSOR": target.processor,
-        "CMAKE_C_COMPILER": target.compiler,
-        "CMAKE_C_FLAGS": target.options,
-        "ER_WERROR": "ON",
-    }
-    run(
-        [
-            "cmake",
-            "-S",
-            NATIVE,
-            "-B",
-            where,
-            "-G",
-            "Unix Makefiles",
-            *(f"-D{k}={v}" for k, v in options.items()),
-        ]
-    )
+    definitions = [
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        f"-DCMAKE_SYSTEM_PROCESSOR={target.processor}",
+        f"-DCMAKE_C_COMPILER={target.compiler}",
+        f"-DCMAKE_C_FLAGS={target.options}",
+        "-DER_WERROR=ON",
+    ]
+    run(["cmake", "-S", NATIVE, "-B", where, "-G", "Unix Makefiles", *definitions])
     run(["cmake", "--build", where, "--target", "edge_runtime_static"])
     return where / "libedge_runtime.a"
 
 
 @functools.cache
-def build_program(target, name, *options):
-    """A static program from native/tests/<name>.c and the library; returns its path. A link map is beside
-    it, named <name>.map."""
+def build_program(target, name, link=("-static",)):
+    """A program from native/tests/<name>.c and the library, static unless said otherwise; returns its path.
+    The link map is beside it, named <name>.map."""
     library = build_library(target)
     program = library.parent / name
     sources = [NATIVE / "tests" / f"{name}.c", NATIVE / "tests" / "files.c"]
     includes = [f"-I{NATIVE / part}" for part in ("include", "src")]
-    flags = [*target.options.split(), "-std=c11", "-O2", "-ffp-contract=off", *WARNINGS, *options]
-    link = ["-static", f"-Wl,-Map={program}.map"]
-    run([target.compiler, *flags, *includes, *sources, library, *link, "-o", program])
+    flags = [*target.options.split(), "-std=c11", "-O2", "-ffp-contract=off", *WARNINGS]
+    map_option = f"-Wl,-Map={program}.map"
+    run([target.compiler, *flags, *includes, *sources, library, *link, map_option, "-o", program])
     return program
