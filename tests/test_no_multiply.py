@@ -22,15 +22,16 @@ LEVELS = ("-O1", "-O2", "-O3", "-Os")
 #: As CMake compiles them, less the warnings.
 FLAGS = ("-std=c11", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
 
+#: Whichever clang is installed.
+CLANG = next(filter(shutil.which, ("clang", "clang-19", "clang-14")), "clang")
+
 #: Compiler, options, objdump. Those not installed are skipped.
 TARGETS = {
     "cc": (os.environ.get("CC", "gcc"), "", "objdump"),
     "gcc-x86-64-v3": ("gcc", "-march=x86-64-v3", "objdump"),
     "gcc-x86-64-v4": ("gcc", "-march=x86-64-v4", "objdump"),
-    "clang": ("clang", "", "objdump"),
-    "clang-14": ("clang-14", "", "objdump"),
-    "clang-19": ("clang-19", "", "objdump"),
-    "clang-19-x86-64-v4": ("clang-19", "-march=x86-64-v4", "objdump"),
+    "clang": (CLANG, "", "objdump"),
+    "clang-x86-64-v4": (CLANG, "-march=x86-64-v4", "objdump"),
     "aarch64": ("aarch64-linux-gnu-gcc", "", "aarch64-linux-gnu-objdump"),
     "aarch64-cortex-a76": ("aarch64-linux-gnu-gcc", "-mcpu=cortex-a76", "aarch64-linux-gnu-objdump"),
     "armv7-neon": (
@@ -60,7 +61,7 @@ MULTIPLY = re.compile(
     r"|f(mul|madd|msub|mla|mls|nmul|nmadd|nmsub|recps|rsqrts)\w*|fi?mulp?|fi?divr?p?"
     r"|v(mul|mla|mls|fma|fms|fnm|nml|nmul|dot|sdot|udot|usdot|sudot|mmla|smmla|ummla|usmmla|qdm|qrdm|recps|rsqrts)\w*"
     r"|sqr?dm\w+|pmull?2?|([su]|us|su|bf)(dot|mmla)|bf?mlal\w*"
-    r"|[su]div|fdiv|vdiv|i?mul\w*|mulx|v?pm(ul|add)\w*|v?(mul|div)[sp][sdh]|vf?n?m(add|sub)\w*"
+    r"|[su]div\w*|fdiv|vdiv\w*|i?mul\w*|mulx|v?pm(ul|add)\w*|v?(mul|div)[sp][sdh]|vf?n?m(add|sub)\w*"
     r"|vfn?m(add|sub)\w*|vfc?m(add|ul)c\w*|v?dpp[sd]|v?p?dp\w*|tdp\w*|v?gf2p8mul\w*|v?pclmul\w*|i?div\w*|rem[uw]*"
 )
 #: Prefixes that objdump writes before a mnemonic.
