@@ -14,11 +14,6 @@ enum {
     MAX_FILE_BYTES = 1 << 30
 };
 
-static size_t round_up(size_t size)
-{
-    return (size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
-}
-
 /* Report an error that is no rule of the format. */
 static er_status fail(er_error *error_out, er_status status, uint64_t expected, uint64_t found)
 {
@@ -41,7 +36,7 @@ static int copies(size_t size, uint32_t flags)
 /* Bytes of the block that a model takes without its plan: the struct, then the copy of the file. */
 static size_t block_size(size_t size, uint32_t flags)
 {
-    return round_up(sizeof(struct er_model)) + (copies(size, flags) ? round_up(size) : 0);
+    return er_memory_round_up(sizeof(struct er_model)) + (copies(size, flags) ? er_memory_round_up(size) : 0);
 }
 
 /* The options that are in force, and the kernels they select. */
@@ -104,11 +99,11 @@ er_status er_model_init(void *memory, size_t memory_size, const void *data, size
         return status;
     }
     before = block_size(size, flags);
-    if ((uintptr_t)memory % ER_ALIGNMENT != 0 || memory_size < before) {
+    if (!er_memory_is_fit(memory, memory_size, before)) {
         return fail(error_out, ER_ERROR_MEMORY, before, memory_size);
     }
     if (copies(size, flags)) {
-        uint8_t *copy = (uint8_t *)memory + round_up(sizeof *model);
+        uint8_t *copy = (uint8_t *)memory + er_memory_round_up(sizeof *model);
 
         memcpy(copy, data, size);
         bytes = copy;
@@ -127,16 +122,15 @@ er_status er_model_init(void *memory, size_t memory_size, const void *data, size
     return ER_OK;
 }
 
-/* malloc aligns to less than a cache line: take one line more and remember what to free. The size of a
- * plan is known only when the file has been parsed; without one that is left to er_model_init. */
+/* The size of a plan is known only when the file has been parsed; without one that is left to
+ * er_model_init. */
 er_status er_model_create(const void *data, size_t size, const er_model_options *options,
                           er_model **model_out, er_error *error_out)
 {
     const er_kernels *kernels;
     uint32_t flags;
     size_t needed;
-    char *allocation;
-    char *memory;
+    void *allocation, *memory;
     er_status status;
 
     if (data == NULL || model_out == NULL) {
@@ -153,11 +147,10 @@ er_status er_model_create(const void *data, size_t size, const er_model_options 
             return status;
         }
     }
-    allocation = malloc(needed + ER_ALIGNMENT);
-    if (allocation == NULL) {
+    memory = er_memory_allocate(needed, &allocation);
+    if (memory == NULL) {
         return fail(error_out, ER_ERROR_MEMORY, needed, 0);
     }
-    memory = allocation + (ER_ALIGNMENT - (uintptr_t)allocation % ER_ALIGNMENT);
     status = er_model_init(memory, needed, data, size, options, model_out, error_out);
     if (status != ER_OK) {
         free(allocation);

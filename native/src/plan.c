@@ -20,10 +20,7 @@ typedef struct arena {
 
 static void *take(arena *a, size_t size)
 {
-    char *place = a->base == NULL ? NULL : a->base + a->used;
-
-    a->used += (size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
-    return place;
+    return er_memory_take(a->base, &a->used, 1, size);
 }
 
 static uint32_t round_up(uint32_t n, uint32_t to)

@@ -7,16 +7,6 @@
 
 #include "mathf.h"      /* refuses compilers that would round differently */
 
-/* Take count values of size bytes at the next cache line behind *used. Returns null in the counting
- * pass, which has no base. */
-static void *take(char *base, size_t *used, size_t count, size_t size)
-{
-    char *place = base == NULL ? NULL : base + *used;
-
-    *used += (count * size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
-    return place;
-}
-
 /* Lay out a stream of model behind base, or only count with base null. Returns the size in bytes. */
 static size_t lay_out(er_stream *stream, char *base, const er_model *model)
 {
@@ -31,23 +21,23 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
             acc_size = size > acc_size ? size : acc_size;
         }
     }
-    take(base, &used, 1, sizeof *stream);
+    er_memory_take(base, &used, 1, sizeof *stream);
     stream->model = model;
     stream->allocation = NULL;
     stream->work.kernels = model->kernels;
-    stream->state = take(base, &used, model->state_size, sizeof(int16_t));
-    stream->values = take(base, &used, (size_t)model->max_size + ER_BLOCK_UNITS - 1, sizeof(int16_t));
-    stream->work.operands = take(base, &used, (size_t)model->max_size + ER_OPERAND_PADDING, sizeof(int16_t));
-    stream->work.gated = take(base, &used, model->max_size, sizeof(int16_t));
-    stream->work.acc_x = take(base, &used, acc_size, sizeof(int32_t));
-    stream->work.acc_h = take(base, &used, acc_size, sizeof(int32_t));
-    stream->work.table = take(base, &used, ER_GEMV_TABLE_SIZE, sizeof(int32_t));
-    stream->work.sums_x = take(base, &used, model->sum_count, sizeof(int16_t));
-    stream->work.sums_h = take(base, &used, model->sum_count, sizeof(int16_t));
-    stream->work.operand_bytes = take(base, &used, model->operand_byte_count, sizeof(int8_t));
-    stream->work.tables = take(base, &used, model->table_bytes, sizeof(uint8_t));
-    stream->x = take(base, &used, model->input_size, sizeof(int8_t));
-    stream->logits = take(base, &used, model->output_size, sizeof(int16_t));
+    stream->state = er_memory_take(base, &used, model->state_size, sizeof(int16_t));
+    stream->values = er_memory_take(base, &used, (size_t)model->max_size + ER_BLOCK_UNITS - 1, sizeof(int16_t));
+    stream->work.operands = er_memory_take(base, &used, (size_t)model->max_size + ER_OPERAND_PADDING, sizeof(int16_t));
+    stream->work.gated = er_memory_take(base, &used, model->max_size, sizeof(int16_t));
+    stream->work.acc_x = er_memory_take(base, &used, acc_size, sizeof(int32_t));
+    stream->work.acc_h = er_memory_take(base, &used, acc_size, sizeof(int32_t));
+    stream->work.table = er_memory_take(base, &used, ER_GEMV_TABLE_SIZE, sizeof(int32_t));
+    stream->work.sums_x = er_memory_take(base, &used, model->sum_count, sizeof(int16_t));
+    stream->work.sums_h = er_memory_take(base, &used, model->sum_count, sizeof(int16_t));
+    stream->work.operand_bytes = er_memory_take(base, &used, model->operand_byte_count, sizeof(int8_t));
+    stream->work.tables = er_memory_take(base, &used, model->table_bytes, sizeof(uint8_t));
+    stream->x = er_memory_take(base, &used, model->input_size, sizeof(int8_t));
+    stream->logits = er_memory_take(base, &used, model->output_size, sizeof(int16_t));
     return used;
 }
 
@@ -67,7 +57,7 @@ er_status er_stream_init(void *memory, size_t memory_size, const er_model *model
     if (memory == NULL || model == NULL || stream_out == NULL) {
         return ER_ERROR_ARGUMENT;
     }
-    if ((uintptr_t)memory % ER_ALIGNMENT != 0 || memory_size < er_stream_size(model)) {
+    if (!er_memory_is_fit(memory, memory_size, er_stream_size(model))) {
         return ER_ERROR_MEMORY;
     }
     memset(memory, 0, er_stream_size(model));
@@ -77,23 +67,21 @@ er_status er_stream_init(void *memory, size_t memory_size, const er_model *model
     return ER_OK;
 }
 
-/* See edge_runtime.h. malloc aligns to less than a cache line: take one line more and remember what
- * to free. */
+/* See edge_runtime.h. */
 er_status er_stream_create(const er_model *model, er_stream **stream_out)
 {
     size_t size;
-    char *allocation, *memory;
+    void *allocation, *memory;
     er_status status;
 
     if (model == NULL || stream_out == NULL) {
         return ER_ERROR_ARGUMENT;
     }
     size = er_stream_size(model);
-    allocation = malloc(size + ER_ALIGNMENT);
-    if (allocation == NULL) {
+    memory = er_memory_allocate(size, &allocation);
+    if (memory == NULL) {
         return ER_ERROR_MEMORY;
     }
-    memory = allocation + (ER_ALIGNMENT - (uintptr_t)allocation % ER_ALIGNMENT);
     status = er_stream_init(memory, size, model, stream_out);
     if (status != ER_OK) {
         free(allocation);
