@@ -29,7 +29,13 @@ RECORDING = ROOT / "apps" / "demo_samples" / "british.wav"
 EMULATED_HOST = ("qemu-x86_64", "max")
 #: Sources of a stage; the sources of inference come from CMake.
 STAGES = {
-    "front end": {"frontend.c", "filterbank.c", "fft.c", "mathf.c", "stream.c"},  # stream.c quantizes the features
+    "front end": {
+        "frontend.c",
+        "filterbank.c",
+        "fft.c",
+        "mathf.c",
+        "stream.c",
+    },  # stream.c quantizes the features
     "decoder": {"decoder.c"},
     "resampler": {"resampler.c"},
 }
