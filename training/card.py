@@ -71,7 +71,7 @@ No synthesized voice was used. The recordings themselves are not part of this pr
 
 English only, and few accents: most voices are North American or European. Speakers of the test sets did not take part in training except those of
 fsdd, whose official split shares its six speakers. Distant microphones, music and speech in the background were only
-simulated. Words that sound like digits ("for", "ate", "won", "nein") are heard as digits.
+simulated. Words that sound like digits ("for", "ate", "won", "nein") may be heard as digits.
 """
 
 
