@@ -33,18 +33,6 @@ struct er_decoder {
     int64_t previous_end;       /* end of the last word, reported or not, in samples */
 };
 
-/* The unit of the logits is that of the last layer's output (FORMAT.md, section 7.1): 2^-11, or
- * 2^-15 where the output is bounded by 1. */
-static int32_t output_bias_shift(const er_model *model)
-{
-    const er_layer *layer = &model->layers[model->layer_count - 1];
-    const int bounded = layer->kind == ER_LAYER_GRU || layer->kind == ER_LAYER_LSTM ||
-                        layer->activation == ER_ACTIVATION_TANH ||
-                        layer->activation == ER_ACTIVATION_SIGMOID;
-
-    return bounded ? 4 : 0;
-}
-
 /* Place the arrays behind the struct, or only count with base null. Returns the size of the block. */
 static size_t lay_out(er_decoder *decoder, char *base, const er_model *model)
 {
@@ -87,8 +75,8 @@ er_status er_decoder_init(void *memory, size_t memory_size, const er_model *mode
     memset(memory, 0, size);
     lay_out(decoder, memory, model);
     decoder->model = model;
-    decoder->bias_shift = output_bias_shift(model);
-    decoder->score_unit = decoder->bias_shift == 0 ? 1.0f / 2048.0f : 1.0f / 32768.0f;
+    decoder->bias_shift = er_logit_shift(model);
+    decoder->score_unit = er_logit_unit(model);
     decoder->threshold = model->decoder.threshold;
     decoder->step_samples = (int64_t)model->frontend.hop_samples * model->frontend.stack;
     for (i = 0; i < model->output_size; i++) {

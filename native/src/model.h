@@ -105,6 +105,23 @@ static inline float er_read_f32(const uint8_t *p)
     return value;
 }
 
+/* The unit of the logits is that of the last layer's output (FORMAT.md, sections 7.1 and N12): 2^-11, or,
+ * where the output is bounded by 1, 2^-15. Returns by how many bits it is finer than 2^-11: 0 or 4. */
+static inline int32_t er_logit_shift(const struct er_model *model)
+{
+    const er_layer *last = &model->layers[model->layer_count - 1];
+    const int bounded = last->kind == ER_LAYER_GRU || last->kind == ER_LAYER_LSTM ||
+                        last->activation == ER_ACTIVATION_TANH || last->activation == ER_ACTIVATION_SIGMOID;
+
+    return bounded ? 4 : 0;
+}
+
+/* That unit as a number. A power of two: to multiply by it is exact. */
+static inline float er_logit_unit(const struct er_model *model)
+{
+    return er_logit_shift(model) == 0 ? 1.0f / 2048.0f : 1.0f / 32768.0f;
+}
+
 /* Check every rule of FORMAT.md over data (not null) and fill in *model (pointers into data);
  * model_bytes, allocation, kernels and all that belongs to a plan (plan.h) become zero. Does no I/O and
  * allocates nothing. On failure *model is undefined and *error, if not null, is filled in. */

@@ -155,21 +155,6 @@ er_status er_model_quantize_input(const er_model *model, const float *x, int8_t 
     return ER_OK;
 }
 
-/* The unit of the logits (FORMAT.md, section 7.1 and N12). A power of two: the conversion is exact. */
-static float logit_unit(const er_model *model)
-{
-    const er_layer *last = &model->layers[model->layer_count - 1];
-
-    switch (last->activation) {
-    case ER_ACTIVATION_NONE:
-        return last->kind == ER_LAYER_DENSE ? 1.0f / 2048.0f : 1.0f / 32768.0f;
-    case ER_ACTIVATION_RELU:
-        return 1.0f / 2048.0f;
-    default:
-        return 1.0f / 32768.0f;
-    }
-}
-
 /* See edge_runtime.h. */
 er_status er_stream_step(er_stream *stream, const float *x, float *y_out)
 {
@@ -184,7 +169,7 @@ er_status er_stream_run(er_stream *stream, const float *x, size_t step_count, fl
     if (stream == NULL || ((x == NULL || y_out == NULL) && step_count > 0)) {
         return ER_ERROR_ARGUMENT;
     }
-    unit = logit_unit(stream->model);
+    unit = er_logit_unit(stream->model);
     while (step_count > 0) {
         uint32_t i;
 
