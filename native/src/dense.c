@@ -27,8 +27,9 @@ void er_dense_step(const er_layer *layer, const er_work *work, const int16_t *x,
     uint32_t i;
 
     if (layer->gates != NULL) {
-        er_matrix_sums(w, x, work, work->sums_x);
-        work->kernels->gates[layer->kind](layer->gates, work->sums_x, work->sums_x, y_out);
+        const int16_t *sums = er_matrix_sums(w, x, work, work->sums_x);
+
+        work->kernels->gates[layer->kind](layer->gates, sums, sums, y_out);
         return;
     }
     er_matrix_product(w, 0, w->rows, x, work, work->acc_x);

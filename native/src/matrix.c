@@ -26,33 +26,43 @@ static void make_operands(const er_matrix *matrix, const int16_t *x, int16_t *op
     }
 }
 
-/* The sums of a matrix by its plan's product. */
-static void run_product(const er_product *product, const int16_t *x, const er_work *work, int16_t *sums)
+/* The sums of a matrix by its plan's product. Those of a carried W_h are there already: the matrix below it
+ * was multiplied with the same state at the end of the last step. */
+static const int16_t *run_product(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums)
 {
+    const er_product *product = matrix->product;
     uint8_t *tables = work->tables + product->table_offset;
 
-    if (!product->tables_kept || !work->tables_valid) {
+    if (product->carried) {
+        sums = work->carried + product->carried_offset;
+        if (matrix->first_sum == 0 && work->carried_valid) {
+            return sums;
+        }
+    }
+    if (!product->tables_kept || !work->carried_valid) {
         product->kind->operands(product, x, work->operand_bytes);
         product->kind->tables(product, work->operand_bytes, tables);
     }
     product->kind->run(product, tables, sums);
+    return sums + matrix->first_sum;
 }
 
 /* See matrix.h. Through 32 bits if the matrix has no fast product. */
-void er_matrix_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums)
+const int16_t *er_matrix_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums)
 {
     const int32_t *acc = work->acc_x;
+    int16_t *sum = sums;
     uint32_t left;
 
     if (matrix->product != NULL) {
-        run_product(matrix->product, x, work, sums);
-        return;
+        return run_product(matrix, x, work, sums);
     }
     er_matrix_product(matrix, 0, matrix->rows, x, work, work->acc_x);
     for (left = matrix->rows; left > 0; left--) {
-        *sums++ = (int16_t)*acc++;
+        *sum++ = (int16_t)*acc++;
         ER_OPAQUE(acc);         /* else vectorized, with a multiplied end pointer */
     }
+    return sums;
 }
 
 /* See matrix.h. The first row's address is found by additions. */
@@ -64,9 +74,10 @@ void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row
     uint32_t plane, row;
 
     if (matrix->product != NULL && row_count == matrix->rows) {
-        run_product(matrix->product, x, work, work->sums_x);
+        const int16_t *sums = run_product(matrix, x, work, work->sums_x);
+
         for (row = 0; row < row_count; row++) {
-            *acc++ = work->sums_x[row];
+            *acc++ = sums[row];
             ER_OPAQUE(acc);
         }
         return;

@@ -16,9 +16,10 @@ typedef struct er_work {
     int32_t *table;         /* [ER_GEMV_TABLE_SIZE] */
     int16_t *sums_x;        /* [ER_BLOCK_ROWS-padded rows + ER_SUM_PADDING] as acc_x, of layers with a plan */
     int16_t *sums_h;
+    int16_t *carried;       /* [model->carried_count] sums that stay to the next step, see er_product */
     int8_t *operand_bytes;  /* [padded columns + ER_BYTE_PADDING] */
     uint8_t *tables;        /* [model->table_bytes] of the products in turn, or kept (er_product) */
-    uint32_t tables_valid;  /* 1: kept tables are those of the present state */
+    uint32_t carried_valid; /* 1: carried sums and kept tables are those of the present state */
 } er_work;
 
 /* N1, N2: the sums of the rows first_row .. first_row + row_count - 1, every plane, on x (int16
@@ -26,8 +27,9 @@ typedef struct er_work {
 void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row_count, const int16_t *x,
                        const er_work *work, int32_t *acc);
 
-/* N1, N2 of a matrix of a layer with fast gates: all its sums, which fit int16, into sums. */
-void er_matrix_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums);
+/* N1, N2 of a matrix of a layer with fast gates: all its sums, which fit int16. Returns where they are: in
+ * sums, or, if the product is carried, with those. */
+const int16_t *er_matrix_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums);
 
 /* N3 to N5: the matrix's output a[row], an int16, from its sums. */
 int32_t er_matrix_output(const er_matrix *matrix, const int32_t *acc, uint32_t row);

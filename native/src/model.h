@@ -39,6 +39,7 @@ typedef struct er_matrix {
     uint8_t operand_shift;                  /* s */
     int32_t left_shift;                     /* L */
     const er_product *product;              /* of the plan; null: by gemv on the weights above */
+    uint32_t first_sum;                     /* of its sums among the product's; not 0: below a W_h, on the new h */
 } er_matrix;
 
 typedef struct er_layer {
@@ -76,6 +77,7 @@ struct er_model {
     uint32_t max_size;                      /* largest input or output of a layer */
     uint32_t max_rows;                      /* largest row count of a matrix */
     size_t sum_count;                       /* scratch of the plan, in values: see er_work; 0 without a plan */
+    size_t carried_count;
     size_t operand_byte_count;
     size_t table_bytes;
     const uint8_t *input_scale;             /* [input_size] little-endian f32 */

@@ -10,9 +10,10 @@ void er_rnn_step(const er_layer *layer, const er_work *work, const int16_t *x, i
     uint32_t i;
 
     if (layer->gates != NULL) {
-        er_matrix_sums(w_x, x, work, work->sums_x);
-        er_matrix_sums(w_h, h, work, work->sums_h);
-        work->kernels->gates[layer->kind](layer->gates, work->sums_x, work->sums_h, h);
+        const int16_t *sums_x = er_matrix_sums(w_x, x, work, work->sums_x);
+        const int16_t *sums_h = er_matrix_sums(w_h, h, work, work->sums_h);
+
+        work->kernels->gates[layer->kind](layer->gates, sums_x, sums_h, h);
         return;
     }
     er_matrix_product(w_x, 0, w_x->rows, x, work, work->acc_x);

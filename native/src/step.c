@@ -43,7 +43,7 @@ void er_stream_advance(er_stream *stream, const int8_t *x, int16_t *logits_out)
         ER_OPAQUE(state);
         ER_OPAQUE(layer);
     }
-    stream->work.tables_valid = 1;
+    stream->work.carried_valid = 1;
     memcpy(logits_out, input, model->output_size * sizeof *logits_out);
 }
 

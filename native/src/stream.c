@@ -34,6 +34,7 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
     stream->work.table = er_memory_take(base, &used, ER_GEMV_TABLE_SIZE, sizeof(int32_t));
     stream->work.sums_x = er_memory_take(base, &used, model->sum_count, sizeof(int16_t));
     stream->work.sums_h = er_memory_take(base, &used, model->sum_count, sizeof(int16_t));
+    stream->work.carried = er_memory_take(base, &used, model->carried_count, sizeof(int16_t));
     stream->work.operand_bytes = er_memory_take(base, &used, model->operand_byte_count, sizeof(int8_t));
     stream->work.tables = er_memory_take(base, &used, model->table_bytes, sizeof(uint8_t));
     stream->x = er_memory_take(base, &used, model->input_size, sizeof(int8_t));
@@ -109,7 +110,7 @@ void er_stream_reset(er_stream *stream)
         return;
     }
     state = stream->state;
-    stream->work.tables_valid = 0;
+    stream->work.carried_valid = 0;
     for (i = 0; i < stream->model->layer_count; i++) {
         const er_layer *layer = &stream->model->layers[i];
 
@@ -203,7 +204,7 @@ er_status er_stream_set_state(er_stream *stream, const int16_t *state)
     if (stream == NULL || (state == NULL && stream->model->state_size > 0)) {
         return ER_ERROR_ARGUMENT;
     }
-    stream->work.tables_valid = 0;
+    stream->work.carried_valid = 0;
     if (stream->model->state_size > 0) {
         memcpy(stream->state, state, stream->model->state_size * sizeof *state);
     }

@@ -100,6 +100,8 @@ typedef struct er_product {
     uint32_t three_quarters;    /* 0 or 1 */
     size_t table_offset;        /* where in the stream's table memory its tables are built */
     uint32_t tables_kept;       /* 1: of a W_h, whose tables the next layer's matrix has built in the last step */
+    uint32_t carried;           /* 1: of a W_h with the next layer's matrix below it, see er_matrix.first_sum */
+    size_t carried_offset;      /* if so, where in the stream's carried sums its sums are */
 } er_product;
 
 /* The row scale (N4) and bias (N5, N6) of 32 rows. A negative term counts as its complement, -t - 1: the
