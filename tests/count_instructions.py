@@ -35,7 +35,11 @@ STAGES = {
         "fft.c",
         "mathf.c",
         "stream.c",
-    },  # stream.c quantizes the features
+        "floats_scalar.c",
+        "floats_avx2.c",
+        "floats_avx512.c",
+        "floats_neon.c",
+    },  # the last quantize the features
     "decoder": {"decoder.c"},
     "resampler": {"resampler.c"},
 }

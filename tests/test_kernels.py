@@ -33,7 +33,7 @@ def build(folder, compiler="gcc", flags="-O2", program="check_kernels"):
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
     machine = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
-    kernels = kernel_sources(machine)
+    kernels = kernel_sources(machine, floats=True)
     common = [compiler, "-std=c11", "-ffp-contract=off", *flags.split(), '-DER_VERSION="0"']
     common += [f"-DER_KERNELS_{word}" for word in SETS.get(machine.split("-")[0], ())]
     common += [f"-I{NATIVE / name}" for name in ("include", "src", "tests")]
@@ -76,7 +76,9 @@ def required():
 def test_kernels_equal_scalar(check_kernels, seed):
     output = run(check_kernels, "--seed", seed, "--rounds", 1000, *required())
     for kernel in KERNELS[1:]:
-        assert len(re.findall(rf"^{kernel} +(operands|activation|bounds|network) +ok", output, re.M)) == 4
+        assert (
+            len(re.findall(rf"^{kernel} +(floats|operands|activation|bounds|network) +ok", output, re.M)) == 5
+        )
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -104,12 +104,14 @@ def inference_sources():
     return [NATIVE / name for name in cmake_list("ER_INFERENCE_SOURCES")]
 
 
-def kernel_sources(machine):
-    """Paths of the kernels that CMake builds for a machine (a compiler's -dumpmachine), and their flags."""
+def kernel_sources(machine, floats=False):
+    """Paths of the kernels that CMake builds for a machine (a compiler's -dumpmachine), and their flags. floats:
+    with the kernels that convert floats, which do multiply."""
     return {
         NATIVE / name: cmake_list(f"ER_{word}_FLAGS")
         for word in SETS.get(machine.split("-")[0], ())
-        for name in cmake_list(f"ER_{word}_SOURCES")
+        for part in (("SOURCES", "FLOATS") if floats else ("SOURCES",))
+        for name in cmake_list(f"ER_{word}_{part}")
     }
 
 

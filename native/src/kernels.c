@@ -9,9 +9,13 @@
 #define GEMV_SCALAR { NULL, er_binary_gemv_scalar, er_ternary_gemv_scalar, er_pow2_gemv_scalar }
 
 er_widen_fn er_widen_scalar;
+er_quantize_fn er_quantize_scalar;
+er_logits_fn er_logits_scalar;
 
 #if defined(ER_KERNELS_AVX2)
 er_widen_fn er_widen_avx2;
+er_quantize_fn er_quantize_avx2;
+er_logits_fn er_logits_avx2;
 er_operands_fn er_operands_avx2;
 er_tables_fn er_ternary_pairs_tables_avx2;
 er_product_fn er_ternary_pairs_single_avx2, er_ternary_pairs_double_avx2;
@@ -30,6 +34,8 @@ static const er_product_kind products_avx2[] = {
 
 #if defined(ER_KERNELS_AVX512)
 er_widen_fn er_widen_avx512;
+er_quantize_fn er_quantize_avx512;
+er_logits_fn er_logits_avx512;
 er_operands_fn er_operands_avx512;
 er_tables_fn er_ternary_four_tables_avx512, er_ternary_five_tables_avx512;
 er_product_fn er_ternary_four_single_avx512, er_ternary_four_double_avx512;
@@ -55,6 +61,8 @@ static const er_product_kind products_avx512[] = {
 
 #if defined(ER_KERNELS_NEON)
 er_widen_fn er_widen_neon;
+er_quantize_fn er_quantize_neon;
+er_logits_fn er_logits_neon;
 er_operands_fn er_operands_neon;
 er_tables_fn er_ternary_triples_tables_neon;
 er_product_fn er_ternary_triples_single_neon, er_ternary_triples_three_neon;
@@ -73,21 +81,23 @@ static const er_product_kind products_neon[] = {
 /* In rising order: the last one that the CPU can run wins. */
 static const er_kernels table[] = {
     { "scalar", 0, GEMV_SCALAR, { NULL, NULL, NULL, NULL, NULL },
-      er_widen_scalar, 0, NULL, 0 },
+      er_widen_scalar, er_quantize_scalar, er_logits_scalar, 0, NULL, 0 },
 #if defined(ER_KERNELS_AVX2)
     { "avx2", ER_CPU_AVX2, GEMV_SCALAR,
-      { NULL, er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2 }, er_widen_avx2, 1,
+      { NULL, er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2 },
+      er_widen_avx2, er_quantize_avx2, er_logits_avx2, 1,
       products_avx2, sizeof products_avx2 / sizeof products_avx2[0] },
 #endif
 #if defined(ER_KERNELS_AVX512)
     { "avx512", ER_CPU_AVX512, GEMV_SCALAR,
       { NULL, er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512 },
-      er_widen_avx512, 0,
+      er_widen_avx512, er_quantize_avx512, er_logits_avx512, 0,
       products_avx512, sizeof products_avx512 / sizeof products_avx512[0] },
 #endif
 #if defined(ER_KERNELS_NEON)
     { "neon", ER_CPU_NEON, GEMV_SCALAR,
-      { NULL, er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_gates_neon }, er_widen_neon, 1,
+      { NULL, er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_gates_neon },
+      er_widen_neon, er_quantize_neon, er_logits_neon, 1,
       products_neon, sizeof products_neon / sizeof products_neon[0] },
 #endif
 };

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Life cycle of a stream, and the way from and to floats. The integer step itself is in step.c. */
+ * Life cycle of a stream, and its steps on floats. The integer step itself is in step.c. */
 #include "stream.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#include "mathf.h"      /* refuses compilers that would round differently */
 
 /* Lay out a stream of model behind base, or only count with base null. Returns the size in bytes. */
 static size_t lay_out(er_stream *stream, char *base, const er_model *model)
@@ -122,37 +120,13 @@ void er_stream_reset(er_stream *stream)
     }
 }
 
-/* Round one input (FORMAT.md, section 4). Clamped before the conversion to int, whose range ends; a
- * comparison with not-a-number is false, so it passes the clamp as -127 and is made 0 at the end.
- * Without branches: on features the rounding's is a coin toss, and 1024 inputs took 30 us instead of 1.6. */
-static int8_t quantize(float x, float scale, float offset)
-{
-    float product = x * scale;
-    float sum = product + offset;
-    int32_t is_number;
-    int32_t q;
-
-    sum = sum + 0.5f;
-    is_number = sum == sum;
-    sum = sum > -127.0f ? sum : -127.0f;
-    sum = sum < 127.0f ? sum : 127.0f;
-    q = (int32_t)sum;
-    q -= (float)q > sum;
-    return (int8_t)(q & -is_number);
-}
-
 /* See edge_runtime.h. */
 er_status er_model_quantize_input(const er_model *model, const float *x, int8_t *x_out)
 {
-    uint32_t i;
-
     if (model == NULL || x == NULL || x_out == NULL) {
         return ER_ERROR_ARGUMENT;
     }
-    for (i = 0; i < model->input_size; i++) {
-        x_out[i] = quantize(x[i], er_read_f32(model->input_scale + 4 * (size_t)i),
-                            er_read_f32(model->input_offset + 4 * (size_t)i));
-    }
+    model->kernels->quantize(x, model->input_scale, model->input_offset, model->input_size, x_out);
     return ER_OK;
 }
 
@@ -165,22 +139,20 @@ er_status er_stream_step(er_stream *stream, const float *x, float *y_out)
 /* See edge_runtime.h. */
 er_status er_stream_run(er_stream *stream, const float *x, size_t step_count, float *y_out)
 {
+    const er_model *model;
     float unit;
 
     if (stream == NULL || ((x == NULL || y_out == NULL) && step_count > 0)) {
         return ER_ERROR_ARGUMENT;
     }
-    unit = er_logit_unit(stream->model);
+    model = stream->model;
+    unit = er_logit_unit(model);
     while (step_count > 0) {
-        uint32_t i;
-
-        er_model_quantize_input(stream->model, x, stream->x);
+        model->kernels->quantize(x, model->input_scale, model->input_offset, model->input_size, stream->x);
         er_stream_advance(stream, stream->x, stream->logits);
-        for (i = 0; i < stream->model->output_size; i++) {
-            y_out[i] = (float)stream->logits[i] * unit;
-        }
-        x += stream->model->input_size;
-        y_out += stream->model->output_size;
+        model->kernels->logits(stream->logits, model->output_size, unit, y_out);
+        x += model->input_size;
+        y_out += model->output_size;
         step_count--;
     }
     return ER_OK;

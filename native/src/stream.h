@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A stream: the state of one input sequence and the scratch of its steps, in one block. stream.c makes
- * and fills it and converts floats; step.c advances it on integers alone. */
+ * and fills it and takes floats; step.c advances it on integers alone. */
 #ifndef ER_STREAM_H
 #define ER_STREAM_H
 

@@ -4,6 +4,7 @@
  *
  *     check_kernels [--kernel ISA] [--require ISA] [--seed N] [--rounds N]
  *
+ * floats      inputs and logits from and to floats: ties, limits, infinities, not-a-number
  * operands    N1 at every shift, from misaligned inputs of just their size
  * product     N2 for every kind of product, whatever the size it is chosen for: sizes around every tile
  *             edge, extreme weights and operands, worst-case sums
@@ -76,6 +77,69 @@ static void guarded_free(guarded g, const char *check)
 static uint32_t round_up(uint32_t n, uint32_t to)
 {
     return (n + to - 1) / to * to;
+}
+
+/* A number near the limits or ties of rounding, or any bits. */
+static float random_float(random_state *random)
+{
+    static const uint32_t special[6] = { 0x7F800000u, 0xFF800000u, 0x7FC00000u, 0x80000000u, 0x00000001u, 0x7F7FFFFFu };
+    const uint32_t r = random_below(random, 8);
+    uint32_t bits = random_u32(random);
+    float value;
+
+    if (r < 5) {
+        return (float)(int32_t)random_below(random, 1200) * 0.25f - 150.0f;
+    }
+    bits = r == 5 ? special[bits % 6] : bits;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Inputs and logits of every size, in memory of just that size. */
+static void check_floats(const er_kernels *kernels, random_state *random)
+{
+    const er_kernels *scalar = er_kernels_find("scalar");
+    uint32_t size_index, round, i;
+
+    for (size_index = 0; size_index < EDGES; size_index++) {
+        for (round = 0; round < 20; round++) {
+            const uint32_t count = edges[size_index];
+            const float unit = random_below(random, 2) ? 1.0f / 2048.0f : 1.0f / 32768.0f;
+            float *x = take_memory(count * sizeof *x), *scale = take_memory(count * sizeof *scale);
+            float *offset = take_memory(count * sizeof *offset), *expected_y = take_memory(count * sizeof(float));
+            int8_t *expected = take_memory(count);
+            int16_t *logits = take_memory(count * sizeof *logits);
+            const guarded found = guarded_memory(count), y = guarded_memory(count * sizeof(float));
+
+            for (i = 0; i < count; i++) {
+                const int plain = random_below(random, 2) == 0;
+
+                x[i] = random_float(random);
+                scale[i] = plain ? 1.0f : random_float(random);
+                offset[i] = plain ? 0.0f : random_float(random);
+                logits[i] = random_i16(random);
+            }
+            scalar->quantize(x, (uint8_t *)scale, (uint8_t *)offset, count, expected);
+            kernels->quantize(x, (uint8_t *)scale, (uint8_t *)offset, count, (int8_t *)found.data);
+            scalar->logits(logits, count, unit, expected_y);
+            kernels->logits(logits, count, unit, (float *)(void *)y.data);
+            if (memcmp(expected, found.data, count) != 0) {
+                fail("floats", "inputs differ, count", count);
+            }
+            if (memcmp(expected_y, y.data, count * sizeof(float)) != 0) {
+                fail("floats", "logits differ, count", count);
+            }
+            guarded_free(found, "floats");
+            guarded_free(y, "floats");
+            free(x);
+            free(scale);
+            free(offset);
+            free(expected);
+            free(expected_y);
+            free(logits);
+        }
+    }
+    printf("%-7s floats      ok\n", isa);
 }
 
 /* N1 by its definition. */
@@ -546,6 +610,7 @@ int main(int argc, char **argv)
             missing |= required[k];
             continue;
         }
+        check_floats(kernels, &random);
         check_operands(kernels, &random);
         check_product(kernels, &random);
         check_activation(kernels, &random);

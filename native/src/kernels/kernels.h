@@ -144,6 +144,15 @@ typedef void er_gates_fn(const er_gates *gates, const int16_t *sums_x, const int
 /* Network inputs to 16 bits, -128 as -127. values_out has room for count padded to ER_BLOCK_UNITS. */
 typedef void er_widen_fn(const int8_t *x, uint32_t count, int16_t *values_out);
 
+/* The way from and to floats. It multiplies, and is in objects of its own: floats_<isa>.c.
+ * FORMAT.md, section 4: network inputs, -127 .. 127, from features. scale, offset: little-endian f32
+ * [shape=(count)], as in the file. Nothing behind count is read or written. */
+typedef void er_quantize_fn(const float *x, const uint8_t *scale, const uint8_t *offset, uint32_t count,
+                            int8_t *x_out);
+
+/* N12: logits times their unit. */
+typedef void er_logits_fn(const int16_t *logits, uint32_t count, float unit, float *y_out);
+
 /* The kernels in use for one model. Static and constant: two models may use different ones. */
 typedef struct er_kernels {
     const char *isa;                /* "scalar" */
@@ -151,6 +160,8 @@ typedef struct er_kernels {
     er_gemv_fn *gemv[4];            /* by ER_ENCODING_*; entry 0 is null */
     er_gates_fn *gates[5];          /* by ER_LAYER_*; null: scalar */
     er_widen_fn *widen;
+    er_quantize_fn *quantize;
+    er_logits_fn *logits;
     uint32_t term_words;            /* 0 or 1: the form of er_scale_block */
     const er_product_kind *products;    /* of ternary weights, in rising order: the last that fits is taken */
     uint32_t product_count;
