@@ -27,9 +27,9 @@ void er_dense_step(const er_layer *layer, const er_work *work, const int16_t *x,
     uint32_t i;
 
     if (layer->gates != NULL) {
-        const int16_t *sums = er_matrix_sums(w, x, work, work->sums_x);
+        const er_sums sums = er_layer_sums(layer, x, NULL, work);
 
-        work->kernels->gates[layer->kind](layer->gates, sums, sums, y_out);
+        work->kernels->gates[layer->kind](layer->gates, sums.x, sums.h, y_out);
         return;
     }
     er_matrix_product(w, 0, w->rows, x, work, work->acc_x);

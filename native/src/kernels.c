@@ -16,6 +16,10 @@ er_logits_fn er_logits_scalar;
 er_widen_fn er_widen_avx2;
 er_quantize_fn er_quantize_avx2;
 er_logits_fn er_logits_avx2;
+er_digits_fn er_digits_avx2;
+er_add_narrow_fn er_add_narrow_avx2;
+er_add_wide_fn er_add_wide_avx2;
+er_outputs_fn er_outputs_avx2;
 er_operands_fn er_operands_avx2;
 er_tables_fn er_ternary_pairs_tables_avx2;
 er_product_fn er_ternary_pairs_single_avx2, er_ternary_pairs_double_avx2;
@@ -26,9 +30,9 @@ er_gates_fn er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_g
  * three or five blocks are 1 to 2 % slower than of four. */
 static const er_product_kind products_avx2[] = {
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_single_avx2,
-      ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0 },
+      ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0, 32 },
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_double_avx2,
-      ER_FORM_PAIRS, 4, 2, 32, 4, 15, 4, 0 },
+      ER_FORM_PAIRS, 4, 2, 32, 4, 15, 4, 0, 32 },
 };
 #endif
 
@@ -36,6 +40,10 @@ static const er_product_kind products_avx2[] = {
 er_widen_fn er_widen_avx512;
 er_quantize_fn er_quantize_avx512;
 er_logits_fn er_logits_avx512;
+er_digits_fn er_digits_avx512;
+er_add_narrow_fn er_add_narrow_avx512;
+er_add_wide_fn er_add_wide_avx512;
+er_outputs_fn er_outputs_avx512;
 er_operands_fn er_operands_avx512;
 er_tables_fn er_ternary_four_tables_avx512, er_ternary_five_tables_avx512;
 er_product_fn er_ternary_four_single_avx512, er_ternary_four_double_avx512;
@@ -49,13 +57,13 @@ er_gates_fn er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_d
  * in models of 0.15, 0.6, 1.2, 4.4 and 6.3 million weights. */
 static const er_product_kind products_avx512[] = {
     { er_operands_avx512, er_ternary_four_tables_avx512, er_ternary_four_single_avx512,
-      ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0 },
+      ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0, 128 },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_single_avx512,
-      ER_FORM_FIVE, 5, 1, 64, 8, 25, 5, 1 << 21 },
+      ER_FORM_FIVE, 5, 1, 64, 8, 25, 5, 1 << 21, 128 },
     { er_operands_avx512, er_ternary_four_tables_avx512, er_ternary_four_double_avx512,
-      ER_FORM_FOUR, 4, 2, 64, 10, 15, 4, 0 },
+      ER_FORM_FOUR, 4, 2, 64, 10, 15, 4, 0, 128 },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_double_avx512,
-      ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18 },
+      ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18, 128 },
 };
 #endif
 
@@ -72,33 +80,35 @@ er_gates_fn er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_g
  * a weight, counted (0.075 in loops of six groups; two groups of 81 entries take 0.13). */
 static const er_product_kind products_neon[] = {
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_single_neon,
-      ER_FORM_THREE, 3, 1, 16, 8, 31, 3, 0 },
+      ER_FORM_THREE, 3, 1, 16, 8, 31, 3, 0, 32 },
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_three_neon,
-      ER_FORM_THREE, 3, 3, 16, 8, 14, 3, 0 },
+      ER_FORM_THREE, 3, 3, 16, 8, 14, 3, 0, 32 },
 };
 #endif
 
 /* In rising order: the last one that the CPU can run wins. */
 static const er_kernels table[] = {
     { "scalar", 0, GEMV_SCALAR, { NULL, NULL, NULL, NULL, NULL },
-      er_widen_scalar, er_quantize_scalar, er_logits_scalar, 0, NULL, 0 },
+      er_widen_scalar, er_quantize_scalar, er_logits_scalar, 0, NULL, 0, NULL, NULL, NULL, NULL },
 #if defined(ER_KERNELS_AVX2)
     { "avx2", ER_CPU_AVX2, GEMV_SCALAR,
       { NULL, er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2 },
       er_widen_avx2, er_quantize_avx2, er_logits_avx2, 1,
-      products_avx2, sizeof products_avx2 / sizeof products_avx2[0] },
+      products_avx2, sizeof products_avx2 / sizeof products_avx2[0],
+      er_digits_avx2, er_add_narrow_avx2, er_add_wide_avx2, er_outputs_avx2 },
 #endif
 #if defined(ER_KERNELS_AVX512)
     { "avx512", ER_CPU_AVX512, GEMV_SCALAR,
       { NULL, er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512 },
       er_widen_avx512, er_quantize_avx512, er_logits_avx512, 0,
-      products_avx512, sizeof products_avx512 / sizeof products_avx512[0] },
+      products_avx512, sizeof products_avx512 / sizeof products_avx512[0],
+      er_digits_avx512, er_add_narrow_avx512, er_add_wide_avx512, er_outputs_avx512 },
 #endif
 #if defined(ER_KERNELS_NEON)
     { "neon", ER_CPU_NEON, GEMV_SCALAR,
       { NULL, er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_gates_neon },
       er_widen_neon, er_quantize_neon, er_logits_neon, 1,
-      products_neon, sizeof products_neon / sizeof products_neon[0] },
+      products_neon, sizeof products_neon / sizeof products_neon[0], NULL, NULL, NULL, NULL },
 #endif
 };
 

@@ -16,10 +16,9 @@ void er_lstm_step(const er_layer *layer, const er_work *work, const int16_t *x, 
     uint32_t u;
 
     if (layer->gates != NULL) {
-        const int16_t *sums_x = er_matrix_sums(w_x, x, work, work->sums_x);
-        const int16_t *sums_h = er_matrix_sums(w_h, h, work, work->sums_h);
+        const er_sums sums = er_layer_sums(layer, x, h, work);
 
-        work->kernels->gates[layer->kind](layer->gates, sums_x, sums_h, state);
+        work->kernels->gates[layer->kind](layer->gates, sums.x, sums.h, state);
         return;
     }
     er_matrix_product(w_x, 0, w_x->rows, x, work, work->acc_x);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "matrix.h"
 
+#include <string.h>
+
 #include "fixed.h"
 #include "opaque.h"
 
@@ -47,6 +49,68 @@ static const int16_t *run_product(const er_matrix *matrix, const int16_t *x, con
     return sums + matrix->first_sum;
 }
 
+/* The tables of a compound, digit by digit. */
+static void make_tables(const er_compound *compound, const int16_t *x, const er_work *work)
+{
+    const er_product *whole = &compound->whole;
+    uint8_t *tables = work->tables + whole->table_offset;
+    int8_t *digits = work->operand_bytes;
+    uint32_t left;
+
+    if (compound->digit_count == 1) {
+        whole->kind->operands(whole, x, digits);
+    } else {
+        work->kernels->digits(whole, x, compound->digit_count, digits, compound->digit_bytes);
+    }
+    for (left = compound->digit_count; left > 0; left--) {
+        whole->kind->tables(whole, digits, tables);
+        digits += compound->digit_bytes;
+        tables += compound->digit_tables;
+        ER_OPAQUE(digits);
+        ER_OPAQUE(tables);
+    }
+}
+
+/* The sums of a matrix by its plan's compound: added up in `narrow`, or if the compound is not, in `wide`,
+ * plane after plane. */
+static void run_compound(const er_compound *compound, const int16_t *x, const er_work *work, int16_t *narrow,
+                         int32_t *wide)
+{
+    const er_kernels *kernels = work->kernels;
+    const er_product *whole = &compound->whole, *product = compound->products;
+    uint32_t plane, part, digit, shift;
+
+    if (!whole->tables_kept || !work->carried_valid) {
+        make_tables(compound, x, work);
+    }
+    for (plane = compound->plane_count; plane > 0; plane--) {
+        const uint8_t *part_tables = work->tables + whole->table_offset;
+        uint32_t add = 0;
+
+        for (part = compound->part_count; part > 0; part--) {
+            const uint8_t *tables = part_tables;
+
+            for (digit = compound->digit_count, shift = 0; digit > 0; digit--, shift += ER_DIGIT_BITS) {
+                product->kind->run(product, tables, work->part);
+                if (compound->narrow) {
+                    kernels->add_narrow(narrow, work->part, compound->rows, shift, add);
+                } else {
+                    kernels->add_wide(wide, work->part, compound->rows, shift, add);
+                }
+                add = 1;
+                tables += compound->digit_tables;
+                ER_OPAQUE(tables);
+            }
+            product++;
+            part_tables += compound->part_tables;
+            ER_OPAQUE(product);
+            ER_OPAQUE(part_tables);
+        }
+        wide += compound->rows;
+        ER_OPAQUE(wide);
+    }
+}
+
 /* See matrix.h. Through 32 bits if the matrix has no fast product. */
 const int16_t *er_matrix_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums)
 {
@@ -57,11 +121,43 @@ const int16_t *er_matrix_sums(const er_matrix *matrix, const int16_t *x, const e
     if (matrix->product != NULL) {
         return run_product(matrix, x, work, sums);
     }
+    if (matrix->compound != NULL && matrix->compound->narrow) {
+        run_compound(matrix->compound, x, work, sums, work->acc_x);
+        return sums;
+    }
     er_matrix_product(matrix, 0, matrix->rows, x, work, work->acc_x);
     for (left = matrix->rows; left > 0; left--) {
         *sum++ = (int16_t)*acc++;
         ER_OPAQUE(acc);         /* else vectorized, with a multiplied end pointer */
     }
+    return sums;
+}
+
+/* See matrix.h. Rows that are scaled together come first: their padding is overwritten by the others. */
+er_sums er_layer_sums(const er_layer *layer, const int16_t *x, const int16_t *h, const er_work *work)
+{
+    const er_matrix *w_x = &layer->matrix[0], *w_h = &layer->matrix[1];
+    const er_outputs *shared = layer->outputs, *of_x, *of_h;
+    er_outputs_fn *outputs = work->kernels->outputs;
+    er_sums sums = { work->sums_x, work->sums_h };
+
+    if (shared == NULL) {
+        sums.x = er_matrix_sums(w_x, x, work, work->sums_x);
+        if (layer->matrix_count == 2) {
+            sums.h = er_matrix_sums(w_h, h, work, work->sums_h);
+        }
+        return sums;
+    }
+    of_x = shared + 1;
+    of_h = shared + 2;
+    er_matrix_product(w_x, 0, w_x->rows, x, work, work->acc_x);
+    if (layer->matrix_count == 2) {
+        er_matrix_product(w_h, 0, w_h->rows, h, work, work->acc_h);
+        outputs(shared, work->acc_x, work->acc_h, work->sums_x);
+        memset(work->sums_h, 0, shared->row_count * sizeof *work->sums_h);
+        outputs(of_h, work->acc_h + of_h->first_row, NULL, work->sums_h + of_h->first_row);
+    }
+    outputs(of_x, work->acc_x + of_x->first_row, NULL, work->sums_x + of_x->first_row);
     return sums;
 }
 
@@ -73,8 +169,12 @@ void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row
     size_t offset = 0;
     uint32_t plane, row;
 
-    if (matrix->product != NULL && row_count == matrix->rows) {
-        const int16_t *sums = run_product(matrix, x, work, work->sums_x);
+    if (row_count == matrix->rows && matrix->compound != NULL && !matrix->compound->narrow) {
+        run_compound(matrix->compound, x, work, work->sums_x, acc);
+        return;
+    }
+    if (row_count == matrix->rows && (matrix->product != NULL || matrix->compound != NULL)) {
+        const int16_t *sums = er_matrix_sums(matrix, x, work, work->sums_x);
 
         for (row = 0; row < row_count; row++) {
             *acc++ = sums[row];

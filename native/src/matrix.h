@@ -10,14 +10,16 @@
 typedef struct er_work {
     const er_kernels *kernels;
     int16_t *operands;      /* [largest column count + ER_OPERAND_PADDING] */
-    int32_t *acc_x;         /* [largest plane_count * rows] sums of W or W_x, plane after plane */
+    int32_t *acc_x;         /* [largest plane_count * rows + ER_OUTPUT_ROWS - 1] sums of W or W_x, plane after
+                             * plane */
     int32_t *acc_h;         /* likewise of W_h */
     int16_t *gated;         /* [largest output size] r * h of a gru */
     int32_t *table;         /* [ER_GEMV_TABLE_SIZE] */
     int16_t *sums_x;        /* [ER_BLOCK_ROWS-padded rows + ER_SUM_PADDING] as acc_x, of layers with a plan */
     int16_t *sums_h;
     int16_t *carried;       /* [model->carried_count] sums that stay to the next step, see er_product */
-    int8_t *operand_bytes;  /* [padded columns + ER_BYTE_PADDING] */
+    int16_t *part;          /* [model->part_count] the sums of a product of a compound */
+    int8_t *operand_bytes;  /* [padded columns + ER_BYTE_PADDING] of each digit */
     uint8_t *tables;        /* [model->table_bytes] of the products in turn, or kept (er_product) */
     uint32_t carried_valid; /* 1: carried sums and kept tables are those of the present state */
 } er_work;
@@ -30,6 +32,15 @@ void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row
 /* N1, N2 of a matrix of a layer with fast gates: all its sums, which fit int16. Returns where they are: in
  * sums, or, if the product is carried, with those. */
 const int16_t *er_matrix_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums);
+
+/* Sums of W or W_x and of W_h. */
+typedef struct er_sums {
+    const int16_t *x, *h;
+} er_sums;
+
+/* What the gates of a layer take: the sums of its matrices on x and, unless it is dense, on h; where 16 bits do
+ * not hold them, the outputs by N3 to N6. */
+er_sums er_layer_sums(const er_layer *layer, const int16_t *x, const int16_t *h, const er_work *work);
 
 /* N3 to N5: the matrix's output a[row], an int16, from its sums. */
 int32_t er_matrix_output(const er_matrix *matrix, const int32_t *acc, uint32_t row);

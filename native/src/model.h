@@ -38,7 +38,8 @@ typedef struct er_matrix {
     uint8_t three_quarters;                 /* 0 or 1 */
     uint8_t operand_shift;                  /* s */
     int32_t left_shift;                     /* L */
-    const er_product *product;              /* of the plan; null: by gemv on the weights above */
+    const er_product *product;              /* of the plan; both null: by gemv on the weights above */
+    const er_compound *compound;
     uint32_t first_sum;                     /* of its sums among the product's; not 0: below a W_h, on the new h */
 } er_matrix;
 
@@ -53,6 +54,8 @@ typedef struct er_layer {
     const uint8_t *initial_state;           /* [state_size] little-endian i16, or null */
     er_matrix matrix[2];                    /* W or W_x, then W_h */
     const er_gates *gates;                  /* of the plan; null: the scalar form */
+    const er_outputs *outputs;              /* [3] null if 16 bits hold all sums; else of the rows that are
+                                             * scaled together (N6), then of the other rows of each matrix */
 } er_layer;
 
 typedef struct er_decoder_config {
@@ -78,6 +81,7 @@ struct er_model {
     uint32_t max_rows;                      /* largest row count of a matrix */
     size_t sum_count;                       /* scratch of the plan, in values: see er_work; 0 without a plan */
     size_t carried_count;
+    size_t part_count;
     size_t operand_byte_count;
     size_t table_bytes;
     const uint8_t *input_scale;             /* [input_size] little-endian f32 */

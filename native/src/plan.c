@@ -4,23 +4,26 @@
 
 #include <string.h>
 
-enum { MOST_SUM = INT16_MAX };
+enum {
+    MOST_SUM = INT16_MAX,
+    ROW_PADDING = 64            /* weights behind the last column that the groups of a row take, at most */
+};
 
-/* The five weights of each byte of ternary weights, and how many are not zero. */
-typedef struct trits {
-    int8_t weights[243][5];
-    uint8_t count[243];
-} trits;
-
-/* Where the next part of the plan goes; base is null while only counting. */
-typedef struct arena {
+/* A plan being laid out; with base null, only counted. */
+typedef struct planner {
     char *base;
     size_t used;
-} arena;
+    struct er_model *model;
+    const er_kernels *kernels;
+    uint64_t weight_count;                  /* of the model */
+    int8_t trits[243][5];                   /* the weights of each byte of ternary weights, */
+    uint8_t trit_counts[243];               /* and how many are not zero */
+    int8_t row[ER_MAX_SIZE + ROW_PADDING];  /* of the row being packed */
+} planner;
 
-static void *take(arena *a, size_t size)
+static void *take(planner *p, size_t size)
 {
-    return er_memory_take(a->base, &a->used, 1, size);
+    return er_memory_take(p->base, &p->used, 1, size);
 }
 
 static uint32_t round_up(uint32_t n, uint32_t to)
@@ -28,7 +31,12 @@ static uint32_t round_up(uint32_t n, uint32_t to)
     return (n + to - 1) / to * to;
 }
 
-static void fill_trits(trits *t)
+static void grow(size_t *size, size_t needed)
+{
+    *size = *size < needed ? needed : *size;
+}
+
+static void fill_trits(planner *p)
 {
     static const int8_t digit[3] = { 0, 1, -1 };
     uint32_t byte, k;
@@ -36,28 +44,49 @@ static void fill_trits(trits *t)
     for (byte = 0; byte < 243; byte++) {
         uint32_t rest = byte;
 
-        t->count[byte] = 0;
+        p->trit_counts[byte] = 0;
         for (k = 0; k < 5; k++, rest /= 3) {
-            t->weights[byte][k] = digit[rest % 3];
-            t->count[byte] = (uint8_t)(t->count[byte] + (rest % 3 != 0));
+            p->trits[byte][k] = digit[rest % 3];
+            p->trit_counts[byte] = (uint8_t)(p->trit_counts[byte] + (rest % 3 != 0));
         }
     }
 }
 
-/* Magnitude sum of a row of the first plane. */
-static int64_t row_sum(const er_matrix *matrix, const trits *t, uint32_t row)
+/* The greatest sum that a row of a plane can have. */
+static int64_t row_bound(const planner *p, const er_matrix *matrix, uint32_t plane, uint32_t row)
 {
-    const uint8_t *bytes = matrix->weights[0] + (size_t)row * matrix->row_bytes;
+    const uint8_t *bytes = matrix->weights[plane] + (size_t)row * matrix->row_bytes;
     int64_t sum = 0;
     uint32_t i;
 
     if (matrix->encoding != ER_ENCODING_TERNARY) {
-        return er_matrix_row_sum(matrix, 0, row);
+        return (int64_t)er_matrix_row_sum(matrix, plane, row) * matrix->clamp;
     }
     for (i = 0; i < matrix->row_bytes; i++) {
-        sum += t->count[bytes[i]];
+        sum += p->trit_counts[bytes[i]];
     }
-    return sum;
+    return sum * matrix->clamp;
+}
+
+/* The greatest sum that a row could have whatever its weights are. */
+static int64_t columns_bound(const er_matrix *matrix)
+{
+    return (int64_t)matrix->columns * matrix->clamp * (matrix->encoding == ER_ENCODING_POW2 ? 64 : 1);
+}
+
+/* Whether 16 bits hold all sums of a plane. */
+static int plane_fits(const planner *p, const er_matrix *matrix, uint32_t plane)
+{
+    uint32_t row;
+
+    if (columns_bound(matrix) > MOST_SUM) {
+        for (row = 0; row < matrix->rows; row++) {
+            if (row_bound(p, matrix, plane, row) > MOST_SUM) {
+                return 0;
+            }
+        }
+    }
+    return 1;
 }
 
 /* What the rounding of N3 adds to a sum before it is shifted. */
@@ -66,33 +95,29 @@ static int64_t half_of(const er_matrix *matrix)
     return matrix->left_shift < 0 ? (int64_t)1 << (-matrix->left_shift - 1) : 0;
 }
 
-/* The kind of product for a matrix, or null: the last that its encoding, its clamp and the size of the
- * model allow. */
-static const er_product_kind *choose_kind(const er_kernels *kernels, const er_matrix *matrix,
-                                          uint64_t weight_count)
+/* The encoding whose weights a form codes. */
+static uint32_t form_encoding(uint32_t form)
+{
+    (void)form;
+    return ER_ENCODING_TERNARY;
+}
+
+/* The kind of product for an encoding and operands, or null: the last that they and the size of the model
+ * allow. */
+static const er_product_kind *choose_kind(const planner *p, uint32_t encoding, int32_t clamp)
 {
     const er_product_kind *chosen = NULL;
     uint32_t i;
 
-    if (matrix->encoding != ER_ENCODING_TERNARY || matrix->plane_count != 1) {
-        return NULL;
-    }
-    for (i = 0; i < kernels->product_count; i++) {
-        const er_product_kind *kind = &kernels->products[i];
+    for (i = 0; i < p->kernels->product_count; i++) {
+        const er_product_kind *kind = &p->kernels->products[i];
 
-        if (matrix->clamp <= kind->most_clamp && weight_count >= kind->least_weights) {
+        if (form_encoding(kind->form) == encoding && clamp <= kind->most_clamp &&
+            p->weight_count >= kind->least_weights) {
             chosen = kind;
         }
     }
     return chosen;
-}
-
-/* The code of an all-zero group of a form. */
-static uint8_t zero_code(uint32_t form)
-{
-    static const uint8_t codes[5] = { 0, 1 + 3 + 9 + 27, 0, 0x80 | 4 << 3, 1 + 3 + 9 };
-
-    return codes[form];
 }
 
 /* The code of the weights of a group. ER_FORM_PAIRS: the pairs p = w0 + 3 w1 and q = w2 + 3 w3 of -4 .. 4;
@@ -115,182 +140,286 @@ static uint8_t group_code(uint32_t form, const int8_t *w)
     }
 }
 
+/* The weights of a row, with zeros behind them, into p->row. */
+static void unpack_row(planner *p, const er_matrix *matrix, uint32_t plane, uint32_t row)
+{
+    const uint8_t *bytes = matrix->weights[plane] + (size_t)row * matrix->row_bytes;
+    int8_t *to = p->row;
+    uint32_t i;
+
+    for (i = 0; i < matrix->row_bytes; i++, to += 5) {
+        memcpy(to, p->trits[bytes[i]], 5);
+    }
+    memset(p->row + matrix->columns, 0, ROW_PADDING);
+}
+
+/* Bytes that a block of rows has in a group of columns. */
+static uint32_t block_bytes(const er_product_kind *kind)
+{
+    return kind->block_rows;
+}
+
 /* Weights of one row in the layout of a product: the code of each group. to: the place of the row's lane in
  * the first pass. */
-static void pack_row(const er_product *product, const uint8_t *row, const uint8_t *row_end, const trits *t,
-                     size_t pass_bytes, uint8_t *to)
+static void pack_row(const er_product *product, const int8_t *weights, size_t pass_bytes, uint8_t *to)
 {
     const er_product_kind *kind = product->kind;
-    int8_t weights[10] = { 0 };         /* those of a row byte, behind those left over from the last */
-    uint32_t have = 0, group = 0, left = product->group_count, i;
+    uint32_t pass, group;
 
-    for (; left > 0 && (row < row_end || have > 0); row++) {
-        if (row < row_end) {
-            memcpy(weights + have, t->weights[*row], 5);
-            have += 5;
-        } else {
-            memset(weights + have, 0, sizeof weights - have);
-            have = kind->group_columns;
-        }
-        while (have >= kind->group_columns && left > 0) {
-            to[group * kind->block_rows] = group_code(kind->form, weights);
-            left--;
-            have -= kind->group_columns;
-            for (i = 0; i < have; i++) {
-                weights[i] = weights[kind->group_columns + i];
-            }
-            if (++group == kind->pass_groups) {
-                group = 0;
-                to += pass_bytes;
-            }
+    for (pass = 0; pass < product->pass_count; pass++, to += pass_bytes) {
+        for (group = 0; group < kind->pass_groups; group++, weights += kind->group_columns) {
+            to[group * block_bytes(kind)] = group_code(kind->form, weights);
         }
     }
 }
 
-/* All weights in the layout of a product: the rows of one matrix, then those of another, which may be null.
- * Half of a block's rows have the even bytes, the others the odd. */
-static void pack_weights(const er_product *product, const er_matrix *first, const er_matrix *second,
-                         const trits *t, uint8_t *to, size_t size)
+/* Where the next row of a product goes. */
+typedef struct packer {
+    const er_product *product;
+    uint8_t *to;                /* first block of the tile */
+    uint32_t tile, tile_blocks, block, lane;
+} packer;
+
+/* Put the rows of a plane, from first_column on, behind those already packed. Half of a block's rows have the
+ * even bytes, the others the odd. */
+static void pack_rows(planner *p, packer *at, const er_matrix *matrix, uint32_t plane, uint32_t first_column)
 {
-    const er_product_kind *kind = product->kind;
-    const er_matrix *const parts[3] = { first, second, NULL };
+    const er_product_kind *kind = at->product->kind;
     const uint32_t half = kind->block_rows / 2;
-    const size_t block_bytes = (size_t)kind->block_rows * kind->pass_groups;
-    const size_t tall_bytes = block_bytes * product->tile_blocks * product->pass_count;
-    uint32_t part, row, tile = 0, tile_blocks = product->tile_blocks, block = 0, lane = 0;
-
-    memset(to, zero_code(kind->form), size);
-    for (part = 0; parts[part] != NULL; part++) {
-        for (row = 0; row < parts[part]->rows; row++) {
-            const uint8_t *bytes = parts[part]->weights[0] + (size_t)row * parts[part]->row_bytes;
-            const uint32_t place = lane < half ? 2 * lane : 2 * (lane - half) + 1;
-
-            pack_row(product, bytes, bytes + parts[part]->row_bytes, t, block_bytes * tile_blocks,
-                     to + block * block_bytes + place);
-            if (++lane < kind->block_rows) {
-                continue;
-            }
-            lane = 0;
-            if (++block == tile_blocks) {
-                to += tall_bytes / product->tile_blocks * tile_blocks;
-                block = 0;
-                tile_blocks -= ++tile == product->tall_count;
-            }
-        }
-    }
-}
-
-/* Whether all sums of a matrix fit 16 bits. */
-static int sums_fit(const er_matrix *matrix, const trits *t)
-{
+    const size_t in_block = (size_t)block_bytes(kind) * kind->pass_groups;
+    const size_t in_tile = in_block * at->product->pass_count;      /* bytes of a block */
     uint32_t row;
 
     for (row = 0; row < matrix->rows; row++) {
-        if (row_sum(matrix, t, row) * matrix->clamp > MOST_SUM) {
-            return 0;
+        const uint32_t place = at->lane < half ? 2 * at->lane : 2 * (at->lane - half) + 1;
+
+        unpack_row(p, matrix, plane, row);
+        pack_row(at->product, p->row + first_column, in_block * at->tile_blocks, at->to + at->block * in_block + place);
+        if (++at->lane < kind->block_rows) {
+            continue;
+        }
+        at->lane = 0;
+        if (++at->block == at->tile_blocks) {
+            at->to += in_tile * at->tile_blocks;
+            at->block = 0;
+            at->tile_blocks -= ++at->tile == at->product->tall_count;
         }
     }
-    return 1;
 }
 
-/* The matrix that goes below W_h of a layer, or null: that of a dense layer which follows, if it takes the same
- * operands from h and its rows fit in the padding of W_h. One product at the end of a step then serves the
- * outputs of this step and W_h of the next, 6 % less of W1 on one Zen 5 core. Where it takes one more
- * block there is nothing to gain. */
-static er_matrix *matrix_below(struct er_model *model, uint32_t i, const er_kernels *kernels,
-                               uint64_t weight_count)
+/* Columns of a product are padded to so many: whole passes, and an even number of groups. */
+static uint32_t column_unit(const er_product_kind *kind)
 {
-    const er_layer *layer = &model->layers[i];
-    const er_matrix *w_h = &layer->matrix[1];
-    er_matrix *next = i + 1 < model->layer_count ? &model->layers[i + 1].matrix[0] : NULL;
-    const er_product_kind *kind;
-
-    if (layer->matrix_count != 2 || (layer->flags & ER_LAYER_RESET_BEFORE) != 0 || next == NULL ||
-        model->layers[i + 1].kind != ER_LAYER_DENSE || next->encoding != w_h->encoding ||
-        next->plane_count != w_h->plane_count || next->clamp != w_h->clamp ||
-        next->operand_shift != w_h->operand_shift || next->three_quarters != w_h->three_quarters) {
-        return NULL;
-    }
-    kind = choose_kind(kernels, w_h, weight_count);
-    return kind != NULL && next->rows <= round_up(w_h->rows, kind->block_rows) - w_h->rows ? next : NULL;
+    return kind->group_columns * (kind->pass_groups > 2 ? kind->pass_groups : 2);
 }
 
-/* Lay out the product of a matrix with another (or null) below it, and unless only counting decide for each
- * whether it is possible. */
-static void plan_product(arena *a, struct er_model *model, er_matrix *matrix, er_matrix *below,
-                         const er_kernels *kernels, const trits *t, uint64_t weight_count)
-{
-    const er_product_kind *kind = choose_kind(kernels, matrix, weight_count);
-    er_product *product = take(a, kind == NULL ? 0 : sizeof *product);
-    uint32_t rows = matrix->rows + (below == NULL ? 0 : below->rows);
-    uint32_t blocks, tiles, groups;
-    uint8_t *weights;
-    size_t size;
+/* How the sums of a matrix come about. */
+typedef struct method {
+    const er_product_kind *kind;    /* null: by gemv */
+    int32_t clamp;                  /* of operands, or of their digits */
+    uint32_t digit_count;
+    uint32_t part_columns;          /* columns of a product */
+    uint32_t part_count;
+    int is_compound;
+} method;
 
-    if (kind == NULL) {
-        return;
+/* One product if there is a kind for the clamp and sums of all columns fit 16 bits, else a compound. */
+static method choose_method(const planner *p, const er_matrix *matrix)
+{
+    method m = { choose_kind(p, matrix->encoding, matrix->clamp), matrix->clamp, 1, matrix->columns, 1, 0 };
+    uint32_t plane;
+
+    if (m.kind == NULL && p->kernels->digits != NULL) {
+        m.digit_count = matrix->clamp <= INT8_MAX ? 2 : ER_MOST_DIGITS;
+        m.clamp = ER_DIGIT_CLAMP;
+        m.kind = choose_kind(p, matrix->encoding, m.clamp);
     }
-    blocks = round_up(rows, kind->block_rows) / kind->block_rows;
-    groups = round_up(round_up(matrix->columns, kind->group_columns) / kind->group_columns,
-                      kind->pass_groups > 2 ? kind->pass_groups : 2);
-    size = (size_t)blocks * kind->block_rows * groups;
-    weights = take(a, size);
-    if (a->base == NULL) {
-        return;
+    if (m.kind == NULL) {
+        return m;
     }
-    if (below != NULL && !sums_fit(below, t)) {
-        below = NULL;
+    for (plane = 0; plane < matrix->plane_count; plane++) {
+        if ((int64_t)m.part_columns * m.clamp > MOST_SUM && !plane_fits(p, matrix, plane)) {
+            m.part_columns = (uint32_t)(MOST_SUM / m.clamp) / column_unit(m.kind) * column_unit(m.kind);
+        }
     }
-    if (!sums_fit(matrix, t)) {
-        matrix = below;
-        below = NULL;
+    m.part_count = (matrix->columns + m.part_columns - 1) / m.part_columns;
+    m.is_compound = m.digit_count > 1 || m.part_count > 1 || matrix->plane_count > 1;
+    if (m.is_compound && p->kernels->add_wide == NULL) {
+        m.kind = NULL;
     }
-    if (matrix == NULL) {
-        return;
-    }
-    rows = matrix->rows + (below == NULL ? 0 : below->rows);
-    blocks = round_up(rows, kind->block_rows) / kind->block_rows;
-    tiles = (blocks + kind->most_blocks - 1) / kind->most_blocks;
+    return m;
+}
+
+/* Take memory for a product of so many rows and columns and fill it in, but for its weights. Returns the place
+ * of the weights. */
+static uint8_t *plan_product(planner *p, er_product *product, const method *m, const er_matrix *matrix, uint32_t rows,
+                             uint32_t columns)
+{
+    const er_product_kind *kind = m->kind;
+    const uint32_t blocks = round_up(rows, kind->block_rows) / kind->block_rows;
+    const uint32_t tiles = (blocks + kind->most_blocks - 1) / kind->most_blocks;
+    const uint32_t groups = round_up(columns, column_unit(kind)) / kind->group_columns;
+    const size_t size = (size_t)blocks * block_bytes(kind) * groups;
+    uint8_t *weights = take(p, size);
+
     memset(product, 0, sizeof *product);
     product->kind = kind;
     product->weights = weights;
-    product->columns = matrix->columns;
+    product->columns = columns;
     product->group_count = groups;
     product->pass_count = groups / kind->pass_groups;
     product->tile_blocks = (blocks + tiles - 1) / tiles;
     product->tall_count = blocks - tiles * (product->tile_blocks - 1);
     product->low_count = tiles - product->tall_count;
     product->clamp = matrix->clamp;
-    product->table_bias = matrix->clamp * kind->bias_clamps;
+    product->table_bias = m->clamp * kind->bias_clamps;
     product->start = (int16_t)(uint16_t)(0u - groups * (uint32_t)product->table_bias);
     product->start_both = (int16_t)(uint16_t)((uint32_t)product->start + ((uint32_t)product->start << 8));
     product->operand_shift = matrix->operand_shift;
     product->three_quarters = matrix->three_quarters;
-    pack_weights(product, matrix, below, t, weights, size);
-    matrix->product = product;
+    if (p->base != NULL) {
+        memset(weights, 0, size);
+    }
+    return weights;
+}
+
+/* The matrix that goes below W_h of a layer, or null: that of a dense layer which follows, if it takes the same
+ * operands from h and its rows fit in the padding of W_h. One product at the end of a step then serves the
+ * outputs of this step and W_h of the next, 6 % less of W1 on one Zen 5 core. Where it takes one more
+ * block there is nothing to gain. */
+static er_matrix *matrix_below(const planner *p, uint32_t i)
+{
+    er_layer *layer = &p->model->layers[i];
+    const er_matrix *w_h = &layer->matrix[1];
+    er_matrix *next = i + 1 < p->model->layer_count ? &layer[1].matrix[0] : NULL;
+    method above, below;
+
+    if (layer->matrix_count != 2 || (layer->flags & ER_LAYER_RESET_BEFORE) != 0 || next == NULL ||
+        layer[1].kind != ER_LAYER_DENSE || next->encoding != w_h->encoding || next->clamp != w_h->clamp ||
+        next->operand_shift != w_h->operand_shift || next->three_quarters != w_h->three_quarters) {
+        return NULL;
+    }
+    above = choose_method(p, w_h);
+    below = choose_method(p, next);
+    if (above.kind == NULL || above.is_compound || below.is_compound) {
+        return NULL;
+    }
+    return next->rows <= round_up(w_h->rows, above.kind->block_rows) - w_h->rows ? next : NULL;
+}
+
+/* Lay out a matrix that is one product, with another (or null) below it. */
+static void plan_single(planner *p, er_matrix *matrix, er_matrix *below, const method *m)
+{
+    const uint32_t rows = matrix->rows + (below == NULL ? 0 : below->rows);
+    const size_t sums = round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING;
+    er_product *place = take(p, sizeof *place), product;
+    packer at = { &product, plan_product(p, &product, m, matrix, rows, matrix->columns), 0, 0, 0, 0 };
+
+    if (p->base == NULL) {
+        return;
+    }
+    at.tile_blocks = product.tile_blocks;
+    pack_rows(p, &at, matrix, 0, 0);
+    matrix->product = place;
     if (below != NULL) {
-        below->product = product;
+        pack_rows(p, &at, below, 0, 0);
+        below->product = place;
         below->first_sum = matrix->rows;
-        product->carried = 1;
-        product->carried_offset = model->carried_count;
-        model->carried_count += round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING;
-    } else if (model->sum_count < round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING) {
-        model->sum_count = round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING;
+        product.carried = 1;
+        product.carried_offset = p->model->carried_count;
+        p->model->carried_count += sums;
     }
-    if (model->operand_byte_count < round_up(matrix->columns, 64) + ER_BYTE_PADDING) {
-        model->operand_byte_count = round_up(matrix->columns, 64) + ER_BYTE_PADDING;
+    grow(&p->model->sum_count, sums);
+    memcpy(place, &product, sizeof product);
+}
+
+/* Lay out a matrix that is a compound. */
+static void plan_compound(planner *p, er_matrix *matrix, const method *m)
+{
+    er_compound *compound = take(p, sizeof *compound);
+    er_product *products = take(p, (size_t)matrix->plane_count * m->part_count * sizeof *products);
+    uint32_t plane, part;
+
+    if (p->base != NULL) {
+        memset(compound, 0, sizeof *compound);
+        compound->products = products;
+        compound->plane_count = matrix->plane_count;
+        compound->part_count = m->part_count;
+        compound->digit_count = m->digit_count;
+        compound->narrow = matrix->plane_count == 1 && plane_fits(p, matrix, 0);
+        compound->rows = matrix->rows;
+        compound->digit_bytes = round_up(matrix->columns, 64) + ER_BYTE_PADDING;
+        compound->part_tables = (size_t)(m->part_columns / m->kind->group_columns) * m->kind->group_table;
+        matrix->compound = compound;
+        grow(&p->model->sum_count, round_up(matrix->rows, ER_BLOCK_ROWS) + ER_SUM_PADDING);
+        grow(&p->model->part_count, round_up(matrix->rows, ER_BLOCK_ROWS));
     }
-    if (model->table_bytes < (size_t)groups * ER_GROUP_TABLE) {
-        model->table_bytes = (size_t)groups * ER_GROUP_TABLE;
+    for (plane = 0; plane < matrix->plane_count; plane++) {
+        for (part = 0; part < m->part_count; part++) {
+            const uint32_t first = part * m->part_columns, left = matrix->columns - first;
+            er_product product;
+            packer at = { &product, NULL, 0, 0, 0, 0 };
+
+            at.to = plan_product(p, &product, m, matrix, matrix->rows, left < m->part_columns ? left : m->part_columns);
+            if (p->base != NULL) {
+                at.tile_blocks = product.tile_blocks;
+                pack_rows(p, &at, matrix, plane, first);
+                memcpy(products++, &product, sizeof product);
+            }
+        }
+    }
+    if (p->base != NULL) {
+        er_product *whole = &compound->whole;
+
+        *whole = compound->products[0];
+        whole->weights = NULL;
+        whole->columns = matrix->columns;
+        whole->group_count = round_up(matrix->columns, column_unit(m->kind)) / m->kind->group_columns;
+        compound->digit_tables = (size_t)whole->group_count * m->kind->group_table;
     }
 }
 
-/* Whether two products of the same vector have the same tables. */
-static int share_tables(const er_product *a, const er_product *b)
+/* Lay out the products of a matrix for which there is a kind, with another matrix (or null) below it. */
+static void plan_matrix(planner *p, er_matrix *matrix, er_matrix *below)
 {
+    const method m = choose_method(p, matrix);
+
+    if (m.kind == NULL) {
+        return;
+    }
+    if (m.is_compound) {
+        plan_compound(p, matrix, &m);
+    } else {
+        plan_single(p, matrix, below, &m);
+    }
+    if (p->base != NULL) {
+        const size_t groups = round_up(matrix->columns, column_unit(m.kind)) / m.kind->group_columns;
+
+        grow(&p->model->operand_byte_count, m.digit_count * (round_up(matrix->columns, 64) + (size_t)ER_BYTE_PADDING));
+        grow(&p->model->table_bytes, m.digit_count * groups * m.kind->group_table);
+    }
+}
+
+/* The product whose tables a matrix uses; null: none. */
+static er_product *tables_of(const er_matrix *matrix)
+{
+    return (er_product *)(matrix->compound != NULL ? &matrix->compound->whole : matrix->product);
+}
+
+static uint32_t digits_of(const er_matrix *matrix)
+{
+    return matrix->compound != NULL ? matrix->compound->digit_count : 1;
+}
+
+/* Whether two matrices that are multiplied by the same vector have the same tables. */
+static int share_tables(const er_matrix *one, const er_matrix *two)
+{
+    const er_product *a = tables_of(one), *b = tables_of(two);
+
     return a != NULL && b != NULL && a->kind->tables == b->kind->tables && a->columns == b->columns &&
            a->group_count == b->group_count && a->clamp == b->clamp && a->table_bias == b->table_bias &&
-           a->operand_shift == b->operand_shift && a->three_quarters == b->three_quarters;
+           a->operand_shift == b->operand_shift && a->three_quarters == b->three_quarters &&
+           digits_of(one) == digits_of(two);
 }
 
 /* The layer that follows a recurrent layer makes tables of its state h; a step later its W_h needs them
@@ -301,22 +430,25 @@ static void keep_tables(struct er_model *model)
     uint32_t i;
 
     for (i = 0; i + 1 < model->layer_count; i++) {
-        er_product *w_h = (er_product *)model->layers[i].matrix[1].product;
-        er_product *next = (er_product *)model->layers[i + 1].matrix[0].product;
+        const er_matrix *w_h = &model->layers[i].matrix[1], *next = &model->layers[i + 1].matrix[0];
 
-        if (model->layers[i].matrix_count == 2 && w_h != next && share_tables(w_h, next)) {
-            w_h->tables_kept = 1;
-            w_h->table_offset = next->table_offset = model->table_bytes;
-            model->table_bytes += (size_t)w_h->group_count * ER_GROUP_TABLE;
+        if (model->layers[i].matrix_count == 2 && tables_of(w_h) != tables_of(next) && share_tables(w_h, next)) {
+            er_product *product = tables_of(w_h);
+
+            product->tables_kept = 1;
+            product->table_offset = tables_of(next)->table_offset = model->table_bytes;
+            model->table_bytes += (size_t)digits_of(w_h) * product->group_count * product->kind->group_table;
         }
     }
 }
 
-/* Whether a row that W_x and W_h share is scaled once (N6). */
-static int is_shared(const er_layer *layer, uint32_t row)
+/* The first so many rows of W_x and W_h are scaled together (N6). */
+static uint32_t shared_rows(const er_layer *layer)
 {
-    return (layer->flags & ER_LAYER_SHARED_SCALE) != 0 &&
-           (layer->kind != ER_LAYER_GRU || row < 2 * layer->output_size);
+    if ((layer->flags & ER_LAYER_SHARED_SCALE) == 0) {
+        return 0;
+    }
+    return layer->kind == ER_LAYER_GRU ? 2 * layer->output_size : layer->matrix[0].rows;
 }
 
 /* The bias of a row, with what negative terms lack as complements. */
@@ -328,32 +460,88 @@ static int32_t row_bias(const er_matrix *matrix, uint32_t row, int with_terms)
     return with_terms ? bias + ((scale[0] >> 6) & 1) + ((scale[1] >> 6) & 1) : bias;
 }
 
-/* Whether the fast gates are exact for a layer: sums fit 16 bits, biases too, shifts are in their range. */
-static int gates_fit(const er_layer *layer, const trits *t)
+/* Whether 16 bits hold all that the gates of a layer make of its sums: sums with the rounding of N3, biases;
+ * and shifts are in their range. */
+static int layer_fits(const planner *p, const er_layer *layer)
 {
+    const uint32_t rows = layer->matrix[0].rows;
+    int64_t all = 0;            /* the greatest sum of any row, whatever the weights are */
     uint32_t row, k;
 
     for (k = 0; k < layer->matrix_count; k++) {
         if (layer->matrix[k].plane_count != 1 || layer->matrix[k].left_shift < -14) {
             return 0;
         }
+        all += columns_bound(&layer->matrix[k]) + half_of(&layer->matrix[k]);
     }
-    for (row = 0; row < layer->matrix[0].rows; row++) {
+    for (row = 0; row < rows; row++) {
         int64_t sum = 0;
         int32_t bias = 0;
-        const int shared = is_shared(layer, row);
+        const int shared = row < shared_rows(layer);
 
         for (k = 0; k < layer->matrix_count; k++) {
             const er_matrix *matrix = &layer->matrix[k];
 
-            sum = (shared ? sum : 0) + row_sum(matrix, t, row) * matrix->clamp;
             bias = (shared ? bias : 0) + row_bias(matrix, row, !shared || k == 0);
-            if (sum + half_of(matrix) > MOST_SUM || bias > INT16_MAX || bias < INT16_MIN) {
+            if (bias > INT16_MAX || bias < INT16_MIN) {
                 return 0;
+            }
+            if (all > MOST_SUM) {
+                sum = (shared ? sum : 0) + row_bound(p, matrix, 0, row);
+                if (sum + half_of(matrix) > MOST_SUM) {
+                    return 0;
+                }
             }
         }
     }
     return 1;
+}
+
+/* Term codes and biases of the rows first_row .. first_row + row_count - 1 of a matrix, for sums of 32 bits.
+ * other: the matrix whose bias is added, or null. */
+static void plan_outputs(planner *p, er_outputs *outputs, const er_matrix *matrix, const er_matrix *other,
+                         uint32_t first_row, uint32_t row_count)
+{
+    const uint32_t padded = round_up(row_count, ER_OUTPUT_ROWS);
+    const size_t terms_size = (size_t)matrix->plane_count * padded * sizeof(uint16_t);
+    int32_t *bias = take(p, padded * sizeof *bias);
+    uint16_t *terms = take(p, terms_size);
+    uint32_t plane, row;
+
+    if (p->base == NULL) {
+        return;
+    }
+    memset(bias, 0, padded * sizeof *bias);
+    memset(terms, 0, terms_size);
+    outputs->bias = bias;
+    outputs->terms = terms;
+    outputs->row_count = padded;
+    outputs->first_row = first_row;
+    outputs->plane_count = matrix->plane_count;
+    outputs->plane_rows = matrix->rows;
+    outputs->left_shift = matrix->left_shift;
+    for (row = 0; row < row_count; row++) {
+        bias[row] = row_bias(matrix, first_row + row, 0) + (other == NULL ? 0 : row_bias(other, first_row + row, 0));
+    }
+    for (plane = 0; plane < matrix->plane_count; plane++, terms += padded) {
+        const uint8_t *scale = matrix->scales + 2 * ((size_t)plane * matrix->rows + first_row);
+
+        for (row = 0; row < row_count; row++) {
+            terms[row] = (uint16_t)er_read_u16(scale + 2 * (size_t)row);
+        }
+    }
+}
+
+/* A row scale of 1 and no bias for all rows of a block: their sums are outputs already. */
+static void fill_plain(er_scale_block *block, uint32_t term_words)
+{
+    uint32_t i;
+
+    memset(block, 0, sizeof *block);
+    for (i = 0; i < ER_BLOCK_UNITS; i++) {
+        block->shift1[i] = term_words ? INT16_MIN : 0;
+    }
+    block->present1 = 0xFFFFFFFFu;
 }
 
 /* Row scales and biases of the rows from `row` on, at most count, in the form of the kernels. other: the
@@ -380,67 +568,82 @@ static void fill_scale(er_scale_block *block, const er_matrix *matrix, const er_
     }
 }
 
-/* Lay out the gates of a layer, and unless only counting decide whether they are possible. */
-static void plan_gates(arena *a, struct er_model *model, er_layer *layer, const er_kernels *kernels,
-                       const trits *t)
+/* Lay out the gates of a layer, if there are kernels for them. Where 16 bits do not hold all sums, rows are
+ * scaled on 32 bits first, and then the gates take outputs for sums. */
+static void plan_gates(planner *p, er_layer *layer)
 {
-    const uint32_t units = layer->output_size;
+    const er_kernels *kernels = p->kernels;
+    const er_matrix *w_x = &layer->matrix[0], *w_h = &layer->matrix[1];
+    const uint32_t units = layer->output_size, rows = w_x->rows;
     const uint32_t unit_blocks = round_up(units, ER_BLOCK_UNITS) / ER_BLOCK_UNITS;
-    const uint32_t rows = layer->matrix[0].rows;
-    const int possible = kernels->gates[layer->kind] != NULL && (layer->flags & ER_LAYER_RESET_BEFORE) == 0;
+    const int wide = !layer_fits(p, layer);
     er_gates *gates;
     er_scale_block *scale;
     uint32_t first, gate, k;
 
-    if (!possible) {
+    if (kernels->gates[layer->kind] == NULL || (layer->flags & ER_LAYER_RESET_BEFORE) != 0 ||
+        (wide && kernels->outputs == NULL)) {
         return;
     }
-    gates = take(a, sizeof *gates);
-    scale = take(a, (size_t)unit_blocks * (rows / units) * layer->matrix_count * sizeof *scale);
-    if (a->base == NULL || !gates_fit(layer, t)) {
+    gates = take(p, sizeof *gates);
+    scale = take(p, (size_t)unit_blocks * (rows / units) * layer->matrix_count * sizeof *scale);
+    if (wide) {
+        er_outputs *place = take(p, 3 * sizeof *place);
+        er_outputs outputs[3] = { 0 };
+        const uint32_t shared = shared_rows(layer);
+
+        plan_outputs(p, &outputs[0], w_x, w_h, 0, shared);
+        plan_outputs(p, &outputs[1], w_x, NULL, shared, rows - shared);
+        if (layer->matrix_count == 2) {
+            plan_outputs(p, &outputs[2], w_h, NULL, shared, rows - shared);
+        }
+        if (p->base != NULL) {
+            layer->outputs = memcpy(place, outputs, sizeof outputs);
+        }
+    }
+    if (p->base == NULL) {
         return;
     }
+    memset(gates, 0, sizeof *gates);
     gates->scales = scale;
     gates->units = units;
-    gates->shared = (layer->flags & ER_LAYER_SHARED_SCALE) != 0;
-    gates->left_shift_x = layer->matrix[0].left_shift;
-    gates->left_shift_h = layer->matrix[layer->matrix_count - 1].left_shift;
+    gates->shared = !wide && (layer->flags & ER_LAYER_SHARED_SCALE) != 0;
+    gates->left_shift_x = wide ? 0 : w_x->left_shift;
+    gates->left_shift_h = wide ? 0 : layer->matrix[layer->matrix_count - 1].left_shift;
     gates->activation = layer->activation;
     for (first = 0; first < units; first += ER_BLOCK_UNITS) {
         for (gate = 0; gate < rows / units; gate++) {
             const uint32_t row = gate * units + first;
 
-            if (is_shared(layer, row)) {
-                fill_scale(scale++, &layer->matrix[0], &layer->matrix[1], row, units - first,
-                           kernels->term_words);
+            if (!wide && row < shared_rows(layer)) {
+                fill_scale(scale++, w_x, w_h, row, units - first, kernels->term_words);
                 continue;
             }
-            for (k = 0; k < layer->matrix_count; k++) {
-                fill_scale(scale++, &layer->matrix[k], NULL, row, units - first,
-                           kernels->term_words);
+            for (k = 0; k < layer->matrix_count; k++, scale++) {
+                if (wide) {
+                    fill_plain(scale, kernels->term_words);
+                } else {
+                    fill_scale(scale, &layer->matrix[k], NULL, row, units - first, kernels->term_words);
+                }
             }
         }
     }
     layer->gates = gates;
-    if (model->sum_count < round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING) {
-        model->sum_count = round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING;
-    }
+    grow(&p->model->sum_count, round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING);
 }
 
 /* Lay out the whole plan behind base, or only count with base null. Returns the size in bytes. */
 static size_t lay_out(struct er_model *model, const er_kernels *kernels, void *base)
 {
-    arena a = { base, 0 };
-    trits t;
-    uint64_t weight_count = 0;
+    planner p = { .base = base, .model = model, .kernels = kernels };
     uint32_t i, k;
 
-    fill_trits(&t);
+    fill_trits(&p);
     for (i = 0; i < model->layer_count; i++) {
         for (k = 0; k < model->layers[i].matrix_count; k++) {
             const er_matrix *matrix = &model->layers[i].matrix[k];
 
-            weight_count += (uint64_t)matrix->rows * matrix->columns;
+            p.weight_count += (uint64_t)matrix->rows * matrix->columns * matrix->plane_count;
         }
     }
     for (i = 0; i < model->layer_count; i++) {
@@ -450,18 +653,17 @@ static size_t lay_out(struct er_model *model, const er_kernels *kernels, void *b
             if (k == 1 && (layer->flags & ER_LAYER_RESET_BEFORE) != 0) {
                 continue;                   /* its rows are needed in two parts */
             }
-            if (k == 0 && i > 0 && matrix_below(model, i - 1, kernels, weight_count) != NULL) {
+            if (k == 0 && i > 0 && matrix_below(&p, i - 1) != NULL) {
                 continue;                   /* laid out below the W_h before it */
             }
-            plan_product(&a, model, &layer->matrix[k],
-                         k == 1 ? matrix_below(model, i, kernels, weight_count) : NULL, kernels, &t, weight_count);
+            plan_matrix(&p, &layer->matrix[k], k == 1 ? matrix_below(&p, i) : NULL);
         }
-        plan_gates(&a, model, layer, kernels, &t);
+        plan_gates(&p, layer);
     }
     if (base != NULL) {
         keep_tables(model);
     }
-    return a.used;
+    return p.used;
 }
 
 /* See plan.h. Counting changes nothing in the model. */

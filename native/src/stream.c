@@ -27,12 +27,13 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
     stream->values = er_memory_take(base, &used, (size_t)model->max_size + ER_BLOCK_UNITS - 1, sizeof(int16_t));
     stream->work.operands = er_memory_take(base, &used, (size_t)model->max_size + ER_OPERAND_PADDING, sizeof(int16_t));
     stream->work.gated = er_memory_take(base, &used, model->max_size, sizeof(int16_t));
-    stream->work.acc_x = er_memory_take(base, &used, acc_size, sizeof(int32_t));
-    stream->work.acc_h = er_memory_take(base, &used, acc_size, sizeof(int32_t));
+    stream->work.acc_x = er_memory_take(base, &used, acc_size + ER_OUTPUT_ROWS - 1, sizeof(int32_t));
+    stream->work.acc_h = er_memory_take(base, &used, acc_size + ER_OUTPUT_ROWS - 1, sizeof(int32_t));
     stream->work.table = er_memory_take(base, &used, ER_GEMV_TABLE_SIZE, sizeof(int32_t));
     stream->work.sums_x = er_memory_take(base, &used, model->sum_count, sizeof(int16_t));
     stream->work.sums_h = er_memory_take(base, &used, model->sum_count, sizeof(int16_t));
     stream->work.carried = er_memory_take(base, &used, model->carried_count, sizeof(int16_t));
+    stream->work.part = er_memory_take(base, &used, model->part_count, sizeof(int16_t));
     stream->work.operand_bytes = er_memory_take(base, &used, model->operand_byte_count, sizeof(int8_t));
     stream->work.tables = er_memory_take(base, &used, model->table_bytes, sizeof(uint8_t));
     stream->x = er_memory_take(base, &used, model->input_size, sizeof(int8_t));

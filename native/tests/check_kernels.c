@@ -8,6 +8,9 @@
  * operands    N1 at every shift, from misaligned inputs of just their size
  * product     N2 for every kind of product, whatever the size it is chosen for: sizes around every tile
  *             edge, extreme weights and operands, worst-case sums
+ * matrix      N1 and N2 of every encoding, clamp and number of planes, few columns and so many that sums pass
+ *             16 bits: extreme weights and operands
+ * outputs     N3 to N6 on sums of 32 bits, extremes among them
  * activation  tanh and sigmoid of all 65536 pre-activations
  * bounds      the greatest sums that gates take in 16 bits, and one column more, where they must step back
  * network     random networks of every kind of layer over many steps, with random states now and then:
@@ -22,6 +25,7 @@
 
 #include "plan.h"
 #include "random_network.h"
+#include "stream.h"
 
 enum { CANARY = 64, STEPS = 12 };
 
@@ -292,6 +296,150 @@ static void check_product(const er_kernels *kernels, random_state *random)
     }
 }
 
+/* A clamp with which sums of an encoding's rows stay below 2^30 (R27). */
+static int32_t random_clamp(random_state *random, uint32_t encoding, uint32_t columns)
+{
+    const int64_t most = (int64_t)columns * (encoding == ER_ENCODING_POW2 ? 64 : 1);
+    uint32_t k = random_below(random, 6);
+
+    while (most * clamps[k] > (1 << 30) - 1) {
+        k--;
+    }
+    return clamps[k];
+}
+
+/* Whether a plan has a fast form for a matrix. */
+static int is_fast(const er_matrix *matrix)
+{
+    return matrix->product != NULL || matrix->compound != NULL;
+}
+
+/* All sums of matrices of every kind against the scalar kernels'. */
+static void check_matrix(const er_kernels *kernels, random_state *random, unsigned long rounds)
+{
+    unsigned long round, fast = 0;
+    uint32_t i, k;
+
+    for (round = 0; round < rounds; round++) {
+        layer_spec spec = { ER_LAYER_DENSE, 0, 0, (uint8_t)random_below(random, WEIGHTS_KINDS),
+                            (uint8_t)(1 + random_below(random, 3)), 1, 0, 0, 0, 0 };
+        uint32_t columns = random_below(random, 2) ? 1 + random_below(random, 300) : edges[random_below(random, EDGES)];
+        const uint32_t how = random_below(random, 3);
+        struct er_model network, model[2];
+        er_stream *stream[2];
+        void *memory[2];
+        int16_t *x;
+
+        if (random_below(random, 8) == 0) {
+            columns = 1 + random_below(random, ER_MAX_SIZE);
+        }
+        spec.units = random_below(random, 3) ? 1 + random_below(random, 40) : edges[random_below(random, EDGES)];
+        spec.plane_count = (uint8_t)(random_below(random, 3) ? 1 : 1 + random_below(random, ER_MAX_PLANES));
+        if (columns > 1200) {
+            spec.units = 1 + spec.units % 20;
+        }
+        spec.clamp_x = spec.clamp_h = random_clamp(random, spec.encoding, columns);
+        random_network(random, &network, columns, &spec, 1);
+        network.layers[0].matrix[0].operand_shift = (uint8_t)(how == 0 ? 0 : random_below(random, 16));
+        x = take_memory(sizeof *x * columns);
+        for (i = 0; i < columns; i++) {
+            x[i] = how == 0 ? (random_below(random, 8) ? INT16_MAX : INT16_MIN)
+                   : how == 1 ? (random_below(random, 2) ? INT16_MIN : INT16_MAX) : random_i16(random);
+        }
+        for (k = 0; k < 2; k++) {
+            const er_matrix *matrix;
+
+            plan_network(&model[k], &network, k == 0 ? er_kernels_find("scalar") : kernels, &memory[k]);
+            if (er_stream_create(&model[k], &stream[k]) != ER_OK) {
+                fail("matrix", "no stream, round", round);
+            }
+            matrix = &model[k].layers[0].matrix[0];
+            er_matrix_product(matrix, 0, spec.units, x, &stream[k]->work, stream[k]->work.acc_x);
+        }
+        fast += (unsigned long)is_fast(&model[1].layers[0].matrix[0]);
+        for (i = 0; i < spec.units * spec.plane_count; i++) {
+            if (stream[0]->work.acc_x[i] != stream[1]->work.acc_x[i]) {
+                printf("encoding %u, rows %u, columns %u, planes %u, clamp %d\n", spec.encoding, spec.units, columns,
+                       spec.plane_count, spec.clamp_x);
+                fail("matrix", "difference at sum", i);
+            }
+        }
+        for (k = 0; k < 2; k++) {
+            er_stream_destroy(stream[k]);
+            free(memory[k]);
+        }
+        free(x);
+        random_network_free(&network);
+    }
+    printf("%-7s matrix      ok: %lu of %lu fast\n", isa, fast, rounds);
+}
+
+/* Row scales of random layers on random sums of 32 bits. */
+static void check_outputs(const er_kernels *kernels, random_state *random, unsigned long rounds)
+{
+    static const uint8_t kinds[3] = { ER_LAYER_GRU, ER_LAYER_LSTM, ER_LAYER_RNN };
+    unsigned long round, shared_rows = 0;
+    uint32_t i, k;
+
+    for (round = 0; round < rounds; round++) {
+        const int shared = (int)random_below(random, 2);
+        const uint8_t planes = (uint8_t)(shared ? 1 : 1 + random_below(random, ER_MAX_PLANES));
+        const layer_spec spec = { kinds[random_below(random, 3)], ER_ACTIVATION_TANH,
+                                  shared ? ER_LAYER_SHARED_SCALE : 0, 0, ER_ENCODING_TERNARY, planes, 0,
+                                  1 + random_below(random, 100), 7, 7 };
+        struct er_model network, model;
+        const er_layer *layer;
+        er_stream *stream;
+        void *memory;
+        uint32_t row;
+
+        random_network(random, &network, 3, &spec, 1);
+        network.layers[0].matrix[0].left_shift = (int32_t)random_below(random, 10) - 24;     /* not for 16 bits */
+        network.layers[0].matrix[1].left_shift = (int32_t)random_below(random, 40) - 24;
+        if (shared) {
+            network.layers[0].matrix[1].left_shift = network.layers[0].matrix[0].left_shift;
+        }
+        plan_network(&model, &network, kernels, &memory);
+        layer = &model.layers[0];
+        if (er_stream_create(&model, &stream) != ER_OK || layer->outputs == NULL) {
+            fail("outputs", "the rows are not scaled on 32 bits, round", round);
+        }
+        for (i = 0; i < layer->matrix[0].rows * planes; i++) {
+            const uint32_t bits = 1 + random_below(random, 29);     /* sums of both matrices stay below 2^30 */
+
+            stream->work.acc_x[i] = (int32_t)(random_u32(random) >> (32 - bits)) * (random_below(random, 2) ? 1 : -1);
+            stream->work.acc_h[i] = (int32_t)(random_u32(random) >> (32 - bits)) * (random_below(random, 2) ? 1 : -1);
+        }
+        for (k = 0; k < 3; k++) {
+            const er_outputs *outputs = &layer->outputs[k];
+            const int32_t *acc = k < 2 ? stream->work.acc_x : stream->work.acc_h;
+            const er_matrix *matrix = &layer->matrix[k < 2 ? 0 : 1];
+            const guarded out = guarded_memory(sizeof(int16_t) * outputs->row_count);
+
+            kernels->outputs(outputs, acc + outputs->first_row, k == 0 ? stream->work.acc_h : NULL,
+                             (int16_t *)(void *)out.data);
+            for (row = outputs->first_row; row < matrix->rows && row - outputs->first_row < outputs->row_count; row++) {
+                const int shared_row = spec.kind == ER_LAYER_GRU ? row < 2 * spec.units : 1;
+                const int32_t found = ((const int16_t *)(const void *)out.data)[row - outputs->first_row];
+
+                if (k == 0 && !shared_row) {
+                    break;
+                }
+                shared_rows += k == 0;
+                if (found != (k == 0 ? er_matrix_preactivation(layer, &stream->work, row)
+                                     : er_matrix_output(matrix, acc, row))) {
+                    fail("outputs", "difference in row", row);
+                }
+            }
+            guarded_free(out, "outputs");
+        }
+        er_stream_destroy(stream);
+        free(memory);
+        random_network_free(&network);
+    }
+    printf("%-7s outputs     ok: %lu networks, %lu shared rows\n", isa, rounds, shared_rows);
+}
+
 /* tanh and sigmoid of all pre-activations, as the biases of dense layers with zero weights. */
 static void check_activation(const er_kernels *kernels, random_state *random)
 {
@@ -360,7 +508,7 @@ static layer_spec random_spec(random_state *random)
                                              : edges[random_below(random, EDGES - 5)];
     spec.weights = random_below(random, 8) > 0 ? WEIGHTS_RANDOM : (uint8_t)random_below(random, WEIGHTS_KINDS);
     spec.encoding = random_below(random, 6) > 0 ? ER_ENCODING_TERNARY : (uint8_t)(1 + random_below(random, 3));
-    spec.plane_count = random_below(random, 12) > 0 ? 1 : 2;
+    spec.plane_count = (uint8_t)(random_below(random, 6) > 0 ? 1 : 2 + random_below(random, 3));
     spec.typical = random_below(random, 3) == 0;
     spec.clamp_x = clamps[random_below(random, random_below(random, 6) > 0 ? 4 : 6)];
     spec.clamp_h = clamps[random_below(random, random_below(random, 6) > 0 ? 4 : 6)];
@@ -383,7 +531,7 @@ static layer_spec random_spec(random_state *random)
 /* Networks of one to three layers, step by step beside the scalar kernels. */
 static void check_network(const er_kernels *kernels, random_state *random, unsigned long rounds)
 {
-    unsigned long round, layers = 0, fast_gates = 0, matrices = 0, fast_products = 0, kept = 0, carried = 0;
+    unsigned long round, layers = 0, fast_gates = 0, matrices = 0, fast_products = 0, kept = 0, carried = 0, wide = 0;
     uint32_t i, k, step;
 
     for (round = 0; round < rounds; round++) {
@@ -419,14 +567,17 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
             logits[k] = take_memory(sizeof(int16_t) * network.output_size);
         }
         for (i = 0; i < layer_count; i++) {
-            kept += model[1].layers[i].matrix[1].product != NULL &&
-                    model[1].layers[i].matrix[1].product->tables_kept;
+            const er_matrix *w_h = &model[1].layers[i].matrix[1];
+
+            kept += (w_h->product != NULL && w_h->product->tables_kept) ||
+                    (w_h->compound != NULL && w_h->compound->whole.tables_kept);
+            wide += model[1].layers[i].outputs != NULL;
             carried += model[1].layers[i].matrix[0].first_sum > 0;
             layers++;
             fast_gates += model[1].layers[i].gates != NULL;
             for (k = 0; k < model[1].layers[i].matrix_count; k++) {
                 matrices++;
-                fast_products += model[1].layers[i].matrix[k].product != NULL;
+                fast_products += (unsigned long)is_fast(&model[1].layers[i].matrix[k]);
             }
         }
         for (step = 0; step < STEPS; step++) {
@@ -466,9 +617,9 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
         free(x);
         random_network_free(&network);
     }
-    printf("%-7s network     ok: %lu networks; %lu of %lu layers and %lu of %lu products fast, %lu tables kept, "
-           "%lu sums carried\n",
-           isa, rounds, fast_gates, layers, fast_products, matrices, kept, carried);
+    printf("%-7s network     ok: %lu networks; %lu of %lu layers and %lu of %lu products fast, %lu layers wide, "
+           "%lu tables kept, %lu sums carried\n",
+           isa, rounds, fast_gates, layers, fast_products, matrices, wide, kept, carried);
     if (rounds >= 100 && (fast_gates < layers / 4 || fast_products < matrices / 4 || kept == 0 ||
                           (rounds >= 1000 && carried == 0))) {
         fail("network", "hardly anything was fast", fast_gates);
@@ -517,7 +668,7 @@ static void check_one_bound(const er_kernels *kernels, random_state *random, lay
         er_stream_destroy(stream);
         free(memory);
     }
-    if ((model[1].layers[0].gates != NULL) != fast) {
+    if ((model[1].layers[0].gates != NULL && model[1].layers[0].outputs == NULL) != fast) {
         fail("bounds", "the bound is not where it should be, columns", columns);
     }
     if (memcmp(logits[0], logits[1], 4 * sizeof(int16_t) * network.output_size) != 0 ||
@@ -613,6 +764,10 @@ int main(int argc, char **argv)
         check_floats(kernels, &random);
         check_operands(kernels, &random);
         check_product(kernels, &random);
+        if (kernels->outputs != NULL) {
+            check_matrix(kernels, &random, rounds);
+            check_outputs(kernels, &random, rounds);
+        }
         check_activation(kernels, &random);
         check_bounds(kernels, &random);
         check_network(kernels, &random, rounds);

@@ -108,7 +108,7 @@ static void random_matrix(random_state *random, er_matrix *matrix, const layer_s
     matrix->row_bytes = (columns + per_byte[spec->encoding] - 1) / per_byte[spec->encoding];
     matrix->three_quarters = (uint8_t)random_below(random, 2);
     matrix->operand_shift = (uint8_t)random_below(random, 16);
-    matrix->left_shift = (int32_t)random_below(random, 30) - 14;
+    matrix->left_shift = (int32_t)random_below(random, 40) - 24;
     if (spec->typical) {
         matrix->operand_shift = clamp < 16 ? 12 : 11;
         matrix->three_quarters = 0;

@@ -42,7 +42,8 @@ enum {
     ER_BLOCK_UNITS = 32,        /* units of a gate are padded to this */
     ER_GROUP_TABLE = 128,       /* bytes of scratch for the table of one group of columns, at most */
     ER_BYTE_PADDING = 128,      /* operand bytes behind the last column, all zero */
-    ER_SUM_PADDING = 64         /* sums behind the last block, of no meaning */
+    ER_SUM_PADDING = 64,        /* sums behind the last block, of no meaning */
+    ER_OUTPUT_ROWS = 16         /* rows of 32-bit sums are padded to this */
 };
 
 /* Codes of weight bytes. */
@@ -52,6 +53,10 @@ enum {
     ER_FORM_PAIRS = 3,          /* four, as two pairs: see ternary_product_avx2.c */
     ER_FORM_THREE = 4           /* three: d0 + 3 d1 + 9 d2, d = weight + 1 */
 };
+
+/* A matrix whose clamp no kind of product has room for is multiplied by the digits of its operands to base
+ * 16, of -8 to 8, one after the other. */
+enum { ER_DIGIT_BITS = 4, ER_DIGIT_CLAMP = 8, ER_MOST_DIGITS = 4 };
 
 struct er_product;
 
@@ -66,7 +71,7 @@ typedef void er_tables_fn(const struct er_product *product, const int8_t *operan
 /* N2: the sums of all rows, int16 [shape=(rows padded to ER_BLOCK_ROWS)], 64-byte aligned, overwritten. */
 typedef void er_product_fn(const struct er_product *product, const uint8_t *tables, int16_t *sums);
 
-/* One way to make a product of ternary weights. */
+/* One way to make a product. */
 typedef struct er_product_kind {
     er_operands_fn *operands;
     er_tables_fn *tables;
@@ -79,10 +84,11 @@ typedef struct er_product_kind {
     int32_t most_clamp;         /* operands that table entries and their sums in a pass have room for */
     int32_t bias_clamps;        /* a table entry is biased by this many times the clamp */
     uint32_t least_weights;     /* worth it from so many weights in a model on */
+    uint32_t group_table;       /* bytes of the table of a group */
 } er_product_kind;
 
-/* A ternary matrix of one plane made ready for an ISA. Every loop bound stands here, so that a step need
- * not multiply or divide. */
+/* A matrix of one plane, or a part of its columns, made ready for an ISA. Every loop bound stands here, so
+ * that a step need not multiply or divide. */
 typedef struct er_product {
     const er_product_kind *kind;
     const uint8_t *weights;     /* tile after tile, pass after pass, block after block, group after group */
@@ -103,6 +109,46 @@ typedef struct er_product {
     uint32_t carried;           /* 1: of a W_h with the next layer's matrix below it, see er_matrix.first_sum */
     size_t carried_offset;      /* if so, where in the stream's carried sums its sums are */
 } er_product;
+
+/* A matrix whose sums take several products: one for each plane, each part of the columns that is short
+ * enough for sums of 16 bits, and each digit of the operands. */
+typedef struct er_compound {
+    er_product whole;           /* operands, or their digits, and tables of all columns; never run */
+    const er_product *products; /* [plane_count][part_count] */
+    uint32_t plane_count;
+    uint32_t part_count;
+    uint32_t digit_count;       /* 1: operands as they are */
+    uint32_t narrow;            /* 1: one plane, and all sums fit 16 bits */
+    uint32_t rows;
+    size_t digit_bytes;         /* operand bytes from one digit to the next */
+    size_t digit_tables;        /* bytes from the tables of one digit to those of the next */
+    size_t part_tables;         /* likewise of one part of the columns */
+} er_compound;
+
+/* The digits of the operands of a matrix (N1), lowest first: as er_operands_fn, for each digit. digits: int8
+ * [shape=(digit_count, digit_bytes)]. */
+typedef void er_digits_fn(const struct er_product *product, const int16_t *x, uint32_t digit_count, int8_t *digits,
+                          size_t digit_bytes);
+
+/* sums[i] = (add ? sums[i] : 0) + part[i] * 2^shift, for count values padded to ER_BLOCK_UNITS (narrow, modulo
+ * 2^16) or ER_OUTPUT_ROWS (wide). shift: 0 .. 15. */
+typedef void er_add_narrow_fn(int16_t *sums, const int16_t *part, uint32_t count, uint32_t shift, uint32_t add);
+typedef void er_add_wide_fn(int32_t *sums, const int16_t *part, uint32_t count, uint32_t shift, uint32_t add);
+
+/* Row scales and biases of rows whose sums are 32 bits wide, for N3 to N5. */
+typedef struct er_outputs {
+    const int32_t *bias;        /* [row_count] */
+    const uint16_t *terms;      /* [plane_count][row_count] the two term codes of FORMAT.md, section 5.2 */
+    uint32_t row_count;         /* padded to ER_OUTPUT_ROWS */
+    uint32_t first_row;         /* of the matrix */
+    uint32_t plane_count;
+    size_t plane_rows;          /* sums from one plane to the next */
+    int32_t left_shift;
+} er_outputs;
+
+/* N3 to N5: outputs of rows from their sums, added to those of `other` first unless it is null. sums, other:
+ * int32, of the first row in the first plane; out: int16 [shape=(row_count)], overwritten. */
+typedef void er_outputs_fn(const er_outputs *outputs, const int32_t *sums, const int32_t *other, int16_t *out);
 
 /* The row scale (N4) and bias (N5, N6) of 32 rows. A negative term counts as its complement, -t - 1: the
  * bias holds the ones that are missing. Masks have a bit per row. 256 bytes. With er_kernels.term_words,
@@ -163,8 +209,12 @@ typedef struct er_kernels {
     er_quantize_fn *quantize;
     er_logits_fn *logits;
     uint32_t term_words;            /* 0 or 1: the form of er_scale_block */
-    const er_product_kind *products;    /* of ternary weights, in rising order: the last that fits is taken */
+    const er_product_kind *products;    /* in rising order: the last that fits is taken */
     uint32_t product_count;
+    er_digits_fn *digits;           /* null, as the next three: no compounds */
+    er_add_narrow_fn *add_narrow;
+    er_add_wide_fn *add_wide;
+    er_outputs_fn *outputs;
 } er_kernels;
 
 /* The kernels of an ISA word; with null, the best for this CPU. Null: unknown, or not for this CPU. */
