@@ -568,6 +568,45 @@ static void fill_scale(er_scale_block *block, const er_matrix *matrix, const er_
     }
 }
 
+/* Whether all scales of a layer can be er_unshifted_scale. */
+static int scales_are_unshifted(const er_layer *layer)
+{
+    enum { PRESENT = 0x80, SHIFT = 0x0F, MOST_BIAS = 16383 };
+    uint32_t row, k;
+
+    for (row = 0; row < layer->matrix[0].rows; row++) {
+        int32_t bias = 0;
+
+        for (k = 0; k < layer->matrix_count; k++) {
+            const er_matrix *matrix = &layer->matrix[k];
+            const uint8_t *scale = matrix->scales + 2 * (size_t)row;
+
+            bias = (row < shared_rows(layer) ? bias : 0) + row_bias(matrix, row, 0);
+            if (matrix->left_shift < 1 || scale[0] != PRESENT || (scale[1] != 0 && (scale[1] & SHIFT) == 0) ||
+                bias > MOST_BIAS || bias < -MOST_BIAS) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
+/* As fill_scale, for unshifted scales. */
+static void fill_unshifted(er_unshifted_scale *block, const er_matrix *matrix, const er_matrix *other,
+                           uint32_t row, uint32_t count)
+{
+    uint32_t i;
+
+    memset(block, 0, sizeof *block);
+    for (i = 0; i < ER_BLOCK_UNITS && i < count; i++, row++) {
+        const uint8_t code = matrix->scales[2 * (size_t)row + 1];
+
+        (i % 2 ? block->odd : block->even)[i / 2] = (code & 15u) + (i % 2 ? 0 : 16);
+        block->sign[i] = (int16_t)(code == 0 ? 0 : (code & 0x40) != 0 ? -1 : 1);
+        block->bias[i] = (int16_t)(row_bias(matrix, row, 0) + (other == NULL ? 0 : row_bias(other, row, 0)));
+    }
+}
+
 /* Lay out the gates of a layer, if there are kernels for them. Where 16 bits do not hold all sums, rows are
  * scaled on 32 bits first, and then the gates take outputs for sums. */
 static void plan_gates(planner *p, er_layer *layer)
@@ -608,22 +647,24 @@ static void plan_gates(planner *p, er_layer *layer)
     gates->scales = scale;
     gates->units = units;
     gates->shared = !wide && (layer->flags & ER_LAYER_SHARED_SCALE) != 0;
+    gates->unshifted = !wide && kernels->unshifted && scales_are_unshifted(layer);
     gates->left_shift_x = wide ? 0 : w_x->left_shift;
     gates->left_shift_h = wide ? 0 : layer->matrix[layer->matrix_count - 1].left_shift;
     gates->activation = layer->activation;
     for (first = 0; first < units; first += ER_BLOCK_UNITS) {
         for (gate = 0; gate < rows / units; gate++) {
             const uint32_t row = gate * units + first;
+            const int shared = !wide && row < shared_rows(layer);
 
-            if (!wide && row < shared_rows(layer)) {
-                fill_scale(scale++, w_x, w_h, row, units - first, kernels->term_words);
-                continue;
-            }
-            for (k = 0; k < layer->matrix_count; k++, scale++) {
+            for (k = 0; k < (shared ? 1 : layer->matrix_count); k++, scale++) {
+                const er_matrix *other = shared ? w_h : NULL;
+
                 if (wide) {
                     fill_plain(scale, kernels->term_words);
+                } else if (gates->unshifted) {
+                    fill_unshifted((er_unshifted_scale *)(void *)scale, &layer->matrix[k], other, row, units - first);
                 } else {
-                    fill_scale(scale, &layer->matrix[k], NULL, row, units - first, kernels->term_words);
+                    fill_scale(scale, &layer->matrix[k], other, row, units - first, kernels->term_words);
                 }
             }
         }

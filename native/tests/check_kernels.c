@@ -531,7 +531,8 @@ static layer_spec random_spec(random_state *random)
 /* Networks of one to three layers, step by step beside the scalar kernels. */
 static void check_network(const er_kernels *kernels, random_state *random, unsigned long rounds)
 {
-    unsigned long round, layers = 0, fast_gates = 0, matrices = 0, fast_products = 0, kept = 0, carried = 0, wide = 0;
+    unsigned long round, layers = 0, fast_gates = 0, unshifted = 0, matrices = 0, fast_products = 0, kept = 0;
+    unsigned long carried = 0, wide = 0;
     uint32_t i, k, step;
 
     for (round = 0; round < rounds; round++) {
@@ -575,6 +576,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
             carried += model[1].layers[i].matrix[0].first_sum > 0;
             layers++;
             fast_gates += model[1].layers[i].gates != NULL;
+            unshifted += model[1].layers[i].gates != NULL && model[1].layers[i].gates->unshifted;
             for (k = 0; k < model[1].layers[i].matrix_count; k++) {
                 matrices++;
                 fast_products += (unsigned long)is_fast(&model[1].layers[i].matrix[k]);
@@ -618,9 +620,10 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
         random_network_free(&network);
     }
     printf("%-7s network     ok: %lu networks; %lu of %lu layers and %lu of %lu products fast, %lu layers wide, "
-           "%lu tables kept, %lu sums carried\n",
-           isa, rounds, fast_gates, layers, fast_products, matrices, wide, kept, carried);
+           "%lu with unshifted scales, %lu tables kept, %lu sums carried\n",
+           isa, rounds, fast_gates, layers, fast_products, matrices, wide, unshifted, kept, carried);
     if (rounds >= 100 && (fast_gates < layers / 4 || fast_products < matrices / 4 || kept == 0 ||
+                          (kernels->unshifted && unshifted == 0) ||
                           (rounds >= 1000 && carried == 0))) {
         fail("network", "hardly anything was fast", fast_gates);
     }

@@ -87,7 +87,7 @@ static void random_row(random_state *random, const er_matrix *matrix, uint32_t w
 /* A term code of a row scale that is there. */
 static uint8_t random_term(random_state *random, int typical)
 {
-    const uint32_t shift = typical ? random_below(random, 4) : random_below(random, 16);
+    const uint32_t shift = typical ? 1 + random_below(random, 7) : random_below(random, 16);
 
     return (uint8_t)(0x80u | (random_below(random, 4) == 0 ? 0x40u : 0) | shift);
 }
@@ -124,21 +124,21 @@ static void random_matrix(random_state *random, er_matrix *matrix, const layer_s
     }
     scales = take_memory(2 * (size_t)rows * matrix->plane_count);
     for (row = 0; row < rows * matrix->plane_count; row++) {
-        const uint32_t terms = spec->typical ? 2 : random_below(random, 8);
+        const uint32_t terms = random_below(random, 8);
 
-        scales[2 * row] = terms == 0 ? 0 : random_term(random, spec->typical);
+        scales[2 * row] = spec->typical ? 0x80 : terms == 0 ? 0 : random_term(random, 0);
         scales[2 * row + 1] = terms < 2 ? 0 : random_term(random, spec->typical);
     }
     matrix->scales = scales;
     if (random_below(random, 4) > 0) {
-        const uint32_t shift = spec->typical ? 3 : random_below(random, 8);
-        const int16_t most = random_below(random, 16) == 0 ? INT16_MAX : 16000;
+        const uint32_t shift = spec->typical ? 1 + random_below(random, 3) : random_below(random, 8);
+        const int16_t most = spec->typical ? 16383 : random_below(random, 16) == 0 ? INT16_MAX : 16000;
 
         bias = take_memory(2 * (size_t)rows);
         for (row = 0; row < rows; row++) {
             int16_t b = (int16_t)(random_i16(random) >> shift);
 
-            b = b > most ? most : b;
+            b = b > most ? most : spec->typical && b < -most ? (int16_t)-most : b;
             bias[2 * row] = (uint8_t)b;
             bias[2 * row + 1] = (uint8_t)((uint16_t)b >> 8);
         }

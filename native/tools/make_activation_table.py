@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Find the activation tables of numeric profile 1 and write them as data.
 
-    python native/tools/make_activation_table.py            rewrite both files
+    python native/tools/make_activation_table.py            rewrite the files
     python native/tools/make_activation_table.py --check    compare; exit status 1 on a difference
 
 The tables (exporters/FORMAT.md, section 7.4) approximate ``32768 tanh(a / 2048)`` for a = 0 .. 8191 in 64
@@ -157,6 +157,43 @@ def c_text(tables):
     return text + "#endif\n"
 
 
+def planes(tables):
+    """The tables by bytes, as vpshufb looks them up 16 at a time (native/src/kernels/gates_avx2.c).
+
+    Returns
+    -------
+    uint8 [shape=(4, 4, 16)]
+        Low and high byte of the base, shift1 with shift2 in the upper nibble, shift3: of each the first 16
+        entries, then what turns one 16 into the next by exclusive or. The base is that of a fraction
+        without sign: (F >> s) = ((F + 2^15) >> s) - (2^15 >> s).
+    """
+    base, s1, s2, s3 = tables
+    base = base - (32768 >> s1) - (32768 >> s2) + (32768 >> s3)
+    parts = np.stack([base & 255, base >> 8 & 255, s1 | s2 << 4, s3]).reshape(4, 4, 16)
+    parts[:, 1:] ^= parts[:, :-1].copy()
+    return parts
+
+
+def planes_text(tables):
+    """Contents of native/src/kernels/activation_planes.h."""
+    text = """/* SPDX-License-Identifier: MIT
+ * The activation tables (../activation_table.h) by bytes, 16 at a time: low and high byte of the base,
+ * shift1 with shift2 in the upper nibble, shift3; of each the first 16 entries, then what turns one 16
+ * into the next by exclusive or. The base is that of fractions without sign: (F >> s) = ((F + 2^15) >> s) -
+ * (2^15 >> s). Written by native/tools/make_activation_table.py. */
+#ifndef ER_ACTIVATION_PLANES_H
+#define ER_ACTIVATION_PLANES_H
+
+#include <stdint.h>
+
+static const uint8_t er_activation_planes[4][4][16] = {
+"""
+    for plane in planes(tables):
+        rows = ("        { " + ", ".join(str(int(v)) for v in part) + " },\n" for part in plane)
+        text += "    {\n" + "".join(rows) + "    },\n"
+    return text + "};\n\n#endif\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on a difference")
@@ -165,6 +202,7 @@ def main():
     outputs = {
         ROOT / "edge_runtime" / "activation_table.py": python_text(tables),
         ROOT / "native" / "src" / "activation_table.h": c_text(tables),
+        ROOT / "native" / "src" / "kernels" / "activation_planes.h": planes_text(tables),
     }
     status = 0
     for path, text in outputs.items():

@@ -166,6 +166,20 @@ typedef struct er_scale_block {
     uint32_t padding[11];
 } er_scale_block;
 
+/* The same in 32 rows whose first term is the sum itself and whose second, if there is one, is shifted, as
+ * training makes them; for instruction sets without shifts of 16-bit lanes by counts of their own
+ * (er_kernels.unshifted). L is at least 1, and no bias beyond +-16383, so that it and the second term fit
+ * 16 bits together. Shifts are of rows in 32-bit lanes, of even rows 16 more. As large as er_scale_block,
+ * whose place it takes. */
+typedef struct er_unshifted_scale {
+    uint32_t even[ER_BLOCK_UNITS / 2];
+    uint32_t odd[ER_BLOCK_UNITS / 2];
+    int16_t sign[ER_BLOCK_UNITS];       /* of the second term; 0: it is absent */
+    int16_t bias[ER_BLOCK_UNITS];
+} er_unshifted_scale;
+
+_Static_assert(sizeof(er_unshifted_scale) == sizeof(er_scale_block), "edge_runtime: one takes the place of the other");
+
 /* What follows the products in a layer, made ready: sums to state or output. scales: for each 32 units
  * in turn the blocks in the order the kernel uses them, which is
  *   gru    r x, r h, z x, z h, n x, n h    with SHARED_SCALE   r, z, n x, n h
@@ -177,6 +191,7 @@ typedef struct er_gates {
     const er_scale_block *scales;
     uint32_t units;
     uint32_t shared;            /* 0 or 1: SHARED_SCALE */
+    uint32_t unshifted;         /* 0 or 1: scales are er_unshifted_scale */
     int32_t left_shift_x;       /* -14 .. 15 */
     int32_t left_shift_h;
     uint32_t activation;        /* ER_ACTIVATION_* of rnn and dense */
@@ -209,6 +224,7 @@ typedef struct er_kernels {
     er_quantize_fn *quantize;
     er_logits_fn *logits;
     uint32_t term_words;            /* 0 or 1: the form of er_scale_block */
+    uint32_t unshifted;             /* 0 or 1: gates take er_unshifted_scale */
     const er_product_kind *products;    /* in rising order: the last that fits is taken */
     uint32_t product_count;
     er_digits_fn *digits;           /* null, as the next three: no compounds */
