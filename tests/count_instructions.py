@@ -180,7 +180,9 @@ def recognition(target, kernel=""):
     program = targets.build_program(target, "recognize")
     choice = ["--kernel", kernel] if kernel else []
     half = half_of(RECORDING, program.parent)
-    return tuple(totals(count(target, program, *choice, MODEL, path)) for path in (RECORDING, half))
+    return tuple(
+        totals(count(target, program, *choice, MODEL, path, "--no-resampling")) for path in (RECORDING, half)
+    )
 
 
 def per_step(target, kernel=""):

@@ -56,10 +56,10 @@ TARGETS = {
         Target(
             "armv7",
             "arm-linux-gnueabihf-gcc",
-            "-march=armv7-a -mfpu=neon -mfloat-abi=hard",
+            "-march=armv7-a -mfpu=vfpv3-d16 -mfloat-abi=hard",
             "armv7l",
             "qemu-arm",
-            ("cortex-a7",),
+            ("cortex-a7", "cortex-a7,neon=off"),
         ),
         Target(
             "armv6",
@@ -129,13 +129,13 @@ def build_library(target):
 
 
 @functools.cache
-def build_program(target, name, link=("-static",)):
-    """A program from native/tests/<name>.c and the library, static unless said otherwise; returns its path.
-    The link map is beside it, named <name>.map."""
+def build_program(target, name, link=("-static",), sources=("files",)):
+    """A program from native/tests/<name>.c, other sources there and the library, static unless said otherwise;
+    returns its path. The link map is beside it, named <name>.map."""
     library = build_library(target)
     program = library.parent / name
-    sources = [NATIVE / "tests" / f"{name}.c", NATIVE / "tests" / "files.c"]
-    includes = [f"-I{NATIVE / part}" for part in ("include", "src")]
+    sources = [NATIVE / "tests" / f"{source}.c" for source in (name, *sources)]
+    includes = [f"-I{NATIVE / part}" for part in ("include", "src", "tests")]
     flags = [*target.options.split(), "-std=c11", "-O2", "-ffp-contract=off", *WARNINGS]
     map_option = f"-Wl,-Map={program}.map"
     run([target.compiler, *flags, *includes, *sources, library, *link, map_option, "-o", program])

@@ -13,9 +13,11 @@ import subprocess
 
 import numpy as np
 import pytest
+import targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import KERNELS, assert_library_equals_reference, random_inputs, random_int16, random_model
+from targets import TARGETS
 from test_corruption import library_sources
 from test_no_multiply import SETS, kernel_sources
 
@@ -100,21 +102,21 @@ def test_missing_kernel_that_is_required_fails(check_kernels):
     assert f"{missing}" in result.stdout and "SKIP" in result.stdout
 
 
-@pytest.fixture(scope="module")
-def check_kernels_aarch64(tmp_path_factory):
-    """The program for 64-bit ARM, statically linked."""
-    if shutil.which("qemu-aarch64") is None:
-        pytest.skip("qemu-aarch64 is not installed")
-    folder = tmp_path_factory.mktemp("check_kernels_aarch64")
-    return build(folder, "aarch64-linux-gnu-gcc", "-O2 -static")
+#: Targets of tests/targets.py with the processor models that qemu emulates.
+PROCESSORS = [(name, model) for name in targets.EMULATED for model in TARGETS[name].models]
 
 
-@pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a72", "cortex-a76"])
-def test_neon_equals_scalar_under_qemu(check_kernels_aarch64, cpu):
-    command = ["qemu-aarch64", "-cpu", cpu, check_kernels_aarch64, "--require", "neon", "--rounds", "100"]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(r"^neon +network +ok", result.stdout, re.M)
+@pytest.mark.parametrize(("name", "model"), PROCESSORS)
+def test_kernels_equal_scalar_under_qemu(name, model):
+    """A processor without NEON must be seen as such: the kernels are in its program too."""
+    target = TARGETS[name]
+    targets.needs_target(target)
+    program = targets.build_program(target, "check_kernels", sources=("random_network",))
+    neon = model.startswith("cortex-a") and not model.endswith("neon=off")
+    require = ("--require", "neon") if neon else ()
+    output = run(*target.command(model), program, "--rounds", 100, *require)
+    assert bool(re.search(r"^neon +network +ok", output, re.M)) == neon
+    assert bool(re.search(r"^neon +SKIP", output, re.M)) != neon
 
 
 @settings(max_examples=120, deadline=None)

@@ -34,9 +34,19 @@ TARGETS = {
     "clang-x86-64-v4": (CLANG, "-march=x86-64-v4", "objdump"),
     "aarch64": ("aarch64-linux-gnu-gcc", "", "aarch64-linux-gnu-objdump"),
     "aarch64-cortex-a76": ("aarch64-linux-gnu-gcc", "-mcpu=cortex-a76", "aarch64-linux-gnu-objdump"),
-    "armv7-neon": (
+    "armv7": (
         "arm-linux-gnueabihf-gcc",
-        "-march=armv7-a -mfpu=neon -mfloat-abi=hard",
+        "-march=armv7-a -mfpu=vfpv3-d16 -mfloat-abi=hard",
+        "arm-linux-gnueabihf-objdump",
+    ),
+    "armv7-cortex-a7": (
+        "arm-linux-gnueabihf-gcc",
+        "-march=armv7ve -mtune=cortex-a7 -mfpu=neon-vfpv4 -mfloat-abi=hard -marm",
+        "arm-linux-gnueabihf-objdump",
+    ),
+    "clang-armv7": (
+        f"{CLANG} --target=arm-linux-gnueabihf",
+        "-march=armv7-a -mfpu=vfpv3-d16",
         "arm-linux-gnueabihf-objdump",
     ),
     "armv6": (
@@ -51,8 +61,12 @@ TARGETS = {
     ),
 }
 
-#: Instruction sets that have kernels, by machine: ER_<word>_SOURCES and ER_<word>_FLAGS in CMake.
-SETS = {"x86_64": ("AVX2", "AVX512"), "aarch64": ("NEON",)}
+#: Instruction sets that have kernels, by machine: ER_<word>_SOURCES in CMake, and there the list of their flags.
+SETS = {
+    "x86_64": {"AVX2": "ER_AVX2_FLAGS", "AVX512": "ER_AVX512_FLAGS"},
+    "aarch64": {"NEON": "ER_NEON_FLAGS"},
+    "arm": {"NEON": "ER_NEON_ARM_FLAGS"},
+}
 
 #: Mnemonics, up to the first dot, of x86, AArch64 and ARM: integer and float, scalar and vector.
 MULTIPLY = re.compile(
@@ -108,8 +122,8 @@ def kernel_sources(machine, floats=False):
     """Paths of the kernels that CMake builds for a machine (a compiler's -dumpmachine), and their flags. floats:
     with the kernels that convert floats, which do multiply."""
     return {
-        NATIVE / name: cmake_list(f"ER_{word}_FLAGS")
-        for word in SETS.get(machine.split("-")[0], ())
+        NATIVE / name: cmake_list(flags)
+        for word, flags in SETS.get(machine.split("-")[0], {}).items()
         for part in (("SOURCES", "FLOATS") if floats else ("SOURCES",))
         for name in cmake_list(f"ER_{word}_{part}")
     }
@@ -157,6 +171,8 @@ def compile_sources(target, level, sources, folder, kernels=False):
     machine = subprocess.run([*command, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
     if "x86-64-v" in options and not machine.startswith("x86_64"):
         pytest.skip(f"{compiler} does not compile for x86-64")
+    if machine.startswith("arm") and "soft" in options.split("-mfloat-abi=")[1:]:
+        kernels = False  # as CMake finds
     flags = dict.fromkeys(sources, ()) | (kernel_sources(machine) if kernels else {})
     objects = []
     for source, extra in flags.items():
@@ -173,7 +189,7 @@ def test_inference_objects_hold_no_multiply(target, level, tmp_path):
     objects, objdump = compile_sources(target, level, inference_sources(), tmp_path, kernels=True)
     functions, found = multiplies(objdump, objects)
     assert {"er_gru_step", "er_ternary_gemv_scalar", "er_stream_step_quantized"} <= functions
-    isa = {"aarch64": {"neon"}, "x86_64": {"avx2", "avx512"}}
+    isa = {"aarch64": {"neon"}, "armv": {"neon"}, "x86_64": {"avx2", "avx512"}}
     for machine, words in isa.items():
         if machine in target or (machine == os.uname().machine and TARGETS[target][2] == "objdump"):
             assert {f"er_gru_gates_{word}" for word in words} <= functions

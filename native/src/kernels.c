@@ -69,8 +69,14 @@ static const er_product_kind products_avx512[] = {
 
 #if defined(ER_KERNELS_NEON)
 er_widen_fn er_widen_neon;
+#if defined(__aarch64__)
 er_quantize_fn er_quantize_neon;
 er_logits_fn er_logits_neon;
+#define FLOATS_NEON er_quantize_neon, er_logits_neon
+#else
+/* NEON of ARMv7 takes denormal numbers for zero, which scalar code does not. */
+#define FLOATS_NEON er_quantize_scalar, er_logits_scalar
+#endif
 er_operands_fn er_operands_neon;
 er_tables_fn er_ternary_triples_tables_neon;
 er_product_fn er_ternary_triples_single_neon, er_ternary_triples_three_neon;
@@ -80,34 +86,34 @@ er_gates_fn er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_g
  * a weight, counted (0.075 in loops of six groups; two groups of 81 entries take 0.13). */
 static const er_product_kind products_neon[] = {
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_single_neon,
-      ER_FORM_THREE, 3, 1, 16, 8, 31, 3, 0, 32 },
+      ER_FORM_THREE, 3, 1, 16, ER_NEON_BLOCKS, 31, 3, 0, 32 },
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_three_neon,
-      ER_FORM_THREE, 3, 3, 16, 8, 14, 3, 0, 32 },
+      ER_FORM_THREE, 3, 3, 16, ER_NEON_BLOCKS, 14, 3, 0, 32 },
 };
 #endif
 
 /* In rising order: the last one that the CPU can run wins. */
 static const er_kernels table[] = {
     { "scalar", 0, GEMV_SCALAR, { NULL, NULL, NULL, NULL, NULL },
-      er_widen_scalar, er_quantize_scalar, er_logits_scalar, 0, 0, NULL, 0, NULL, NULL, NULL, NULL },
+      er_widen_scalar, er_quantize_scalar, er_logits_scalar, ER_TERMS_MASKS, 0, NULL, 0, NULL, NULL, NULL, NULL },
 #if defined(ER_KERNELS_AVX2)
     { "avx2", ER_CPU_AVX2, GEMV_SCALAR,
       { NULL, er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2 },
-      er_widen_avx2, er_quantize_avx2, er_logits_avx2, 1, 1,
+      er_widen_avx2, er_quantize_avx2, er_logits_avx2, ER_TERMS_FLAGS, 1,
       products_avx2, sizeof products_avx2 / sizeof products_avx2[0],
       er_digits_avx2, er_add_narrow_avx2, er_add_wide_avx2, er_outputs_avx2 },
 #endif
 #if defined(ER_KERNELS_AVX512)
     { "avx512", ER_CPU_AVX512, GEMV_SCALAR,
       { NULL, er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512 },
-      er_widen_avx512, er_quantize_avx512, er_logits_avx512, 0, 0,
+      er_widen_avx512, er_quantize_avx512, er_logits_avx512, ER_TERMS_MASKS, 0,
       products_avx512, sizeof products_avx512 / sizeof products_avx512[0],
       er_digits_avx512, er_add_narrow_avx512, er_add_wide_avx512, er_outputs_avx512 },
 #endif
 #if defined(ER_KERNELS_NEON)
     { "neon", ER_CPU_NEON, GEMV_SCALAR,
       { NULL, er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_gates_neon },
-      er_widen_neon, er_quantize_neon, er_logits_neon, 1, 0,
+      er_widen_neon, FLOATS_NEON, ER_TERMS_COUNTS, 0,
       products_neon, sizeof products_neon / sizeof products_neon[0], NULL, NULL, NULL, NULL },
 #endif
 };

@@ -532,14 +532,28 @@ static void plan_outputs(planner *p, er_outputs *outputs, const er_matrix *matri
     }
 }
 
+/* A term code (section 5.2 of FORMAT.md) in a form of er_scale_block. */
+static int16_t term_word(uint32_t code, uint32_t terms)
+{
+    switch (terms) {
+    case ER_TERMS_FLAGS:
+        return (int16_t)(uint16_t)((code << 8 | code) & 0xC00F);
+    case ER_TERMS_COUNTS:
+        return (int16_t)(uint16_t)(code >> 7 == 0 ? 64 : (code & 0x40) << 9 | ((0u - (code & 15)) & 0xFF));
+    default:
+        return (int16_t)(code & 15);
+    }
+}
+
 /* A row scale of 1 and no bias for all rows of a block: their sums are outputs already. */
-static void fill_plain(er_scale_block *block, uint32_t term_words)
+static void fill_plain(er_scale_block *block, uint32_t terms)
 {
     uint32_t i;
 
     memset(block, 0, sizeof *block);
     for (i = 0; i < ER_BLOCK_UNITS; i++) {
-        block->shift1[i] = term_words ? INT16_MIN : 0;
+        block->shift1[i] = term_word(0x80, terms);
+        block->shift2[i] = term_word(0, terms);
     }
     block->present1 = 0xFFFFFFFFu;
 }
@@ -547,9 +561,8 @@ static void fill_plain(er_scale_block *block, uint32_t term_words)
 /* Row scales and biases of the rows from `row` on, at most count, in the form of the kernels. other: the
  * matrix whose bias is added, or null. */
 static void fill_scale(er_scale_block *block, const er_matrix *matrix, const er_matrix *other, uint32_t row,
-                       uint32_t count, uint32_t term_words)
+                       uint32_t count, uint32_t terms)
 {
-    const uint32_t kept = term_words ? 0xC00F : 0x000F;     /* of a term code and itself 8 bits further up */
     uint32_t i;
 
     memset(block, 0, sizeof *block);
@@ -557,8 +570,8 @@ static void fill_scale(er_scale_block *block, const er_matrix *matrix, const er_
         const uint8_t *scale = matrix->scales + 2 * (size_t)row;
         const int32_t bias = row_bias(matrix, row, 1) + (other == NULL ? 0 : row_bias(other, row, 0));
 
-        block->shift1[i] = (int16_t)(uint16_t)(((uint32_t)scale[0] | (uint32_t)scale[0] << 8) & kept);
-        block->shift2[i] = (int16_t)(uint16_t)(((uint32_t)scale[1] | (uint32_t)scale[1] << 8) & kept);
+        block->shift1[i] = term_word(scale[0], terms);
+        block->shift2[i] = term_word(scale[1], terms);
         block->bias[i] = (int16_t)bias;
         block->present1 |= (uint32_t)(scale[0] >> 7) << i;
         block->present2 |= (uint32_t)(scale[1] >> 7) << i;
@@ -660,11 +673,11 @@ static void plan_gates(planner *p, er_layer *layer)
                 const er_matrix *other = shared ? w_h : NULL;
 
                 if (wide) {
-                    fill_plain(scale, kernels->term_words);
+                    fill_plain(scale, kernels->terms);
                 } else if (gates->unshifted) {
                     fill_unshifted((er_unshifted_scale *)(void *)scale, &layer->matrix[k], other, row, units - first);
                 } else {
-                    fill_scale(scale, &layer->matrix[k], other, row, units - first, kernels->term_words);
+                    fill_scale(scale, &layer->matrix[k], other, row, units - first, kernels->terms);
                 }
             }
         }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Time of a streaming step: bench_step [--steps N] [--rounds N] [--clamp M] [--kernel ISA]
+ * Time of a streaming step: bench_step [--steps N] [--rounds N] [--clamp M] [--kernel ISA] [--workload W]
  *
  * The workloads W1, W2, W3, W4L and W4G with random ternary weights, from quantized input to logits, for
  * every kernel of this machine. Rounds of all are interleaved; printed are the median and the least time
@@ -73,7 +73,7 @@ int main(int argc, char **argv)
     static runner runners[WORKLOADS][MOST_KERNELS];
     static int8_t inputs[INPUTS * 1024];
     unsigned long steps = 4000, rounds = 25, round;
-    const char *only = NULL;
+    const char *only = NULL, *only_workload = NULL;
     random_state random = { 1 };
     int i, w, k, clamp = 12, shared = 1;
 
@@ -88,6 +88,8 @@ int main(int argc, char **argv)
             shared = atoi(argv[i + 1]);
         } else if (strcmp(argv[i], "--kernel") == 0) {
             only = argv[i + 1];
+        } else if (strcmp(argv[i], "--workload") == 0) {
+            only_workload = argv[i + 1];
         } else {
             fprintf(stderr, "%s: unknown option %s\n", argv[0], argv[i]);
             return 2;
@@ -103,6 +105,9 @@ int main(int argc, char **argv)
     for (w = 0; w < WORKLOADS; w++) {
         struct er_model network;
 
+        if (only_workload != NULL && strcmp(only_workload, workloads[w].name) != 0) {
+            continue;
+        }
         for (i = 0; i < 3; i++) {
             workloads[w].layers[i].clamp_x = workloads[w].layers[i].clamp_h = clamp;
             workloads[w].layers[i].flags = workloads[w].layers[i].flags & (shared ? 255 : 0);

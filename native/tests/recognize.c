@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * One recording through everything the library does, printed so that two machines can be compared
- * bit for bit: recognize [--kernel NAME] MODEL.ernn RECORDING [--logits]
+ * bit for bit: recognize [--kernel NAME] MODEL.ernn RECORDING [--logits | --no-resampling]
  *
  * RECORDING: a WAV file of 16-bit mono PCM at 16 kHz, or the bare samples. It is pushed in pieces of
  * 10 ms through a recognizer, whose words and posteriors are printed; and once more by hand through
  * front end, quantization and stream, whose outputs are printed as CRC-32 of their bytes. Resampled,
  * as if it had been taken at other rates, it is printed the same way. Floats are in hexadecimal.
- * With --logits every step's logits follow. The kernels in use are named on stderr, since they may
- * differ from machine to machine.
+ * With --logits every step's logits follow; --no-resampling leaves that part out, for who counts instructions.
+ * The kernels in use are named on stderr, since they may differ from machine to machine.
  *
  * Exit status: 0; 2 if something could not be done; 3 if the kernel is not to be had here. */
 #include <inttypes.h>
@@ -178,15 +178,16 @@ int main(int argc, char **argv)
     uint32_t sample_rate;
     size_t count, frames, k;
     float *samples, *features;
-    int i = 1, with_logits;
+    int i = 1, with_logits, with_resampling;
 
     if (argc > 2 && strcmp(argv[1], "--kernel") == 0) {
         options.kernel = argv[2];
         i = 3;
     }
     with_logits = argc == i + 3 && strcmp(argv[i + 2], "--logits") == 0;
-    if (argc != i + 2 && !with_logits) {
-        fprintf(stderr, "usage: recognize [--kernel NAME] MODEL.ernn RECORDING [--logits]\n");
+    with_resampling = !(argc == i + 3 && strcmp(argv[i + 2], "--no-resampling") == 0);
+    if (argc != i + 2 && !with_logits && with_resampling) {
+        fprintf(stderr, "usage: recognize [--kernel NAME] MODEL.ernn RECORDING [--logits | --no-resampling]\n");
         return 2;
     }
     status = er_model_create_from_file(argv[i], &options, &model, NULL);
@@ -206,7 +207,7 @@ int main(int argc, char **argv)
     fprintf(stderr, "kernel %s\n", info.kernel);
     printf("samples %zu crc %08" PRIx32 "\n", count, er_crc32(samples, count * sizeof *samples));
     recognize(model, &info, samples, count);
-    for (k = 0; k < sizeof rates / sizeof *rates; k++) {
+    for (k = 0; with_resampling && k < sizeof rates / sizeof *rates; k++) {
         resample(rates[k], samples, count);
     }
     features = extract(&model->frontend, info.input_size, samples, count, &frames);

@@ -46,6 +46,13 @@ enum {
     ER_OUTPUT_ROWS = 16         /* rows of 32-bit sums are padded to this */
 };
 
+/* Row blocks of a tile of the NEON products, each with two accumulators: half of the registers. */
+#if defined(__aarch64__)
+enum { ER_NEON_BLOCKS = 8 };
+#else
+enum { ER_NEON_BLOCKS = 4 };
+#endif
+
 /* Codes of weight bytes. */
 enum {
     ER_FORM_FOUR = 1,           /* four weights: d0 + 3 d1 + 9 d2 + 27 d3, d = weight + 1 */
@@ -150,10 +157,15 @@ typedef struct er_outputs {
  * int32, of the first row in the first plane; out: int16 [shape=(row_count)], overwritten. */
 typedef void er_outputs_fn(const er_outputs *outputs, const int32_t *sums, const int32_t *other, int16_t *out);
 
+/* What the shifts of an er_scale_block hold. */
+enum {
+    ER_TERMS_MASKS = 0,         /* the right shift; all else is in masks */
+    ER_TERMS_FLAGS = 1,         /* the right shift and bits 15 (present) and 14 (negative) */
+    ER_TERMS_COUNTS = 2         /* in the low byte the left shift, 0 to -15 or, if absent, 64; bit 15: negative */
+};
+
 /* The row scale (N4) and bias (N5, N6) of 32 rows. A negative term counts as its complement, -t - 1: the
- * bias holds the ones that are missing. Masks have a bit per row. 256 bytes. With er_kernels.term_words,
- * for instruction sets without such masks, shift1 and shift2 have what the masks say in bits 15 (present)
- * and 14 (negative). */
+ * bias holds the ones that are missing. Masks have a bit per row. 256 bytes. */
 typedef struct er_scale_block {
     int16_t shift1[ER_BLOCK_UNITS];
     int16_t shift2[ER_BLOCK_UNITS];
@@ -223,7 +235,7 @@ typedef struct er_kernels {
     er_widen_fn *widen;
     er_quantize_fn *quantize;
     er_logits_fn *logits;
-    uint32_t term_words;            /* 0 or 1: the form of er_scale_block */
+    uint32_t terms;                 /* ER_TERMS_*: the form of er_scale_block */
     uint32_t unshifted;             /* 0 or 1: gates take er_unshifted_scale */
     const er_product_kind *products;    /* in rising order: the last that fits is taken */
     uint32_t product_count;

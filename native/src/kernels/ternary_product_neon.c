@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * Products of ternary weights by look-up, AArch64. A block is 16 rows, a weight byte of each side by side in
- * a register. A byte holds three weights (ER_FORM_THREE); a group of three columns has a table of 27 bytes in
- * two registers, for tbl. Even and odd bytes are added up as in ternary_product_avx512.c. */
-#if defined(__aarch64__)
+ * Products of ternary weights by look-up: NEON of AArch64 and ARMv7. A block is 16 rows, a weight byte of each
+ * side by side in a register. A byte holds three weights (ER_FORM_THREE); a group of three columns has a table
+ * of 27 bytes in two registers. Even and odd bytes are added up as in ternary_product_avx512.c. */
+#if defined(__ARM_NEON)
 
-#include <arm_neon.h>
 #include <stddef.h>
 
 #include "kernels.h"
+#include "neon.h"
 #include "opaque.h"
 
-enum {
-    MOST_BLOCKS = 8,        /* 2 accumulators each of 32 registers */
-    TRIPLE_TABLE = 32       /* bytes */
-};
+enum { TRIPLE_TABLE = 32 };     /* bytes */
 
 /* N1 on 8 values: srshl with a negative count is the rounding shift. */
-static inline int8x8_t make_operands(const er_product *product, int16x8_t v)
+INLINE int8x8_t make_operands(const er_product *product, int16x8_t v)
 {
     const int16x8_t quarter = vdupq_n_s16(product->three_quarters ? -1 : 0);
     const int8x8_t most = vdup_n_s8((int8_t)product->clamp);
@@ -79,14 +76,14 @@ void er_ternary_triples_tables_neon(const er_product *product, const int8_t *ope
     bias = vandq_u8(c[6], vdupq_n_u8((uint8_t)product->table_bias));
     while (left > 0) {
         const uint8x16_t three = vcombine_u8(vld1_u8((const uint8_t *)operands), vdup_n_u8(0));
-        const uint8x16_t a = vqtbl1q_u8(three, c[0]), b = vqtbl1q_u8(three, c[1]);
+        const uint8x16_t a = er_lookup16(three, c[0]), b = er_lookup16(three, c[1]);
         uint8x16_t sums = vaddq_u8(bias, vandq_u8(a, c[2]));
 
         sums = vsubq_u8(sums, vandq_u8(a, c[3]));
         sums = vaddq_u8(sums, vandq_u8(b, c[4]));
         sums = vsubq_u8(sums, vandq_u8(b, c[5]));
-        vst1q_u8(tables, vaddq_u8(vqtbl1q_u8(sums, c[7]), vqtbl1q_u8(sums, c[9])));
-        vst1q_u8(tables + 16, vaddq_u8(vqtbl1q_u8(sums, c[8]), vqtbl1q_u8(sums, c[10])));
+        vst1q_u8(tables, vaddq_u8(er_lookup16(sums, c[7]), er_lookup16(sums, c[9])));
+        vst1q_u8(tables + 16, vaddq_u8(er_lookup16(sums, c[8]), er_lookup16(sums, c[10])));
         operands += 3;
         tables += TRIPLE_TABLE;
         ER_OPAQUE(operands);
@@ -95,14 +92,16 @@ void er_ternary_triples_tables_neon(const er_product *product, const int8_t *ope
     }
 }
 
-/* The two registers of a table. */
-static inline uint8x16x2_t load_table(const uint8_t *table)
+/* The next 16 weight bytes. ARMv7 has loads that move their address on, but none with an offset. */
+INLINE uint8x16_t next_bytes(const uint8_t **weights)
 {
-    uint8x16x2_t t;
+    const uint8x16_t bytes = vld1q_u8(*weights);
 
-    t.val[0] = vld1q_u8(table);
-    t.val[1] = vld1q_u8(table + 16);
-    return t;
+    *weights += 16;
+#if !defined(__aarch64__)
+    ER_OPAQUE(*weights);
+#endif
+    return bytes;
 }
 
 /* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
@@ -124,11 +123,10 @@ static inline uint8x16x2_t load_table(const uint8_t *table)
 #define START(i) { h[i] = start; a[i] = first; }
 #define PASS(i)                                                                                   \
     {                                                                                             \
-        const uint8_t *w = weights + (i) * groups * 16;                                           \
-        uint8x16_t v = vqtbl2q_u8(t0, vld1q_u8(w));                                               \
+        uint8x16_t v = er_lookup32(t0, next_bytes(&weights));                                     \
         if (groups > 1) {                                                                         \
-            v = vaddq_u8(v, vqtbl2q_u8(t1, vld1q_u8(w + 16)));                                    \
-            v = vaddq_u8(v, vqtbl2q_u8(t2, vld1q_u8(w + 32)));                                    \
+            v = vaddq_u8(v, er_lookup32(t1, next_bytes(&weights)));                               \
+            v = vaddq_u8(v, er_lookup32(t2, next_bytes(&weights)));                               \
         }                                                                                         \
         a[i] = vaddq_u16(a[i], vreinterpretq_u16_u8(v));                                          \
         h[i] = vsraq_n_u16(h[i], vreinterpretq_u16_u8(v), 8);                                     \
@@ -142,24 +140,23 @@ static inline uint8x16x2_t load_table(const uint8_t *table)
 
 /* A tile: the sums of `blocks` row blocks over all groups. Returns the weights behind it. groups (of a
  * pass, 1 or 3) and blocks are constants. */
-static inline __attribute__((always_inline)) const uint8_t *
+INLINE const uint8_t *
 run_tile(const er_product *product, const uint8_t *weights, const uint8_t *tables, int16_t *sums,
          const uint32_t groups, const uint32_t blocks)
 {
     const uint16x8_t start = vdupq_n_u16((uint16_t)product->start);
     const uint16x8_t first = vdupq_n_u16((uint16_t)product->start_both);
-    uint16x8_t a[MOST_BLOCKS], h[MOST_BLOCKS];
+    uint16x8_t a[8], h[8];          /* as many as EACH_BLOCK names */
     uint32_t left = product->pass_count;
 
     EACH_BLOCK(blocks, START);
     do {
-        const uint8x16x2_t t0 = load_table(tables);
-        const uint8x16x2_t t1 = groups > 1 ? load_table(tables + TRIPLE_TABLE) : t0;
-        const uint8x16x2_t t2 = groups > 1 ? load_table(tables + 2 * TRIPLE_TABLE) : t0;
+        const er_table32 t0 = er_table32_load(tables);
+        const er_table32 t1 = groups > 1 ? er_table32_load(tables + TRIPLE_TABLE) : t0;
+        const er_table32 t2 = groups > 1 ? er_table32_load(tables + 2 * TRIPLE_TABLE) : t0;
 
         EACH_BLOCK(blocks, PASS);
         tables += groups * TRIPLE_TABLE;
-        weights += blocks * groups * 16;
         ER_OPAQUE(tables);
         ER_OPAQUE(weights);
     } while (--left > 0);
@@ -176,6 +173,7 @@ typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights
     {                                                                                             \
         return run_tile(product, weights, tables, sums, groups, blocks);                          \
     }
+#if defined(__aarch64__)
 #define TILES(name, groups)                                                                       \
     TILE(name, groups, 1)                                                                         \
     TILE(name, groups, 2)                                                                         \
@@ -185,9 +183,17 @@ typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights
     TILE(name, groups, 6)                                                                         \
     TILE(name, groups, 7)                                                                         \
     TILE(name, groups, 8)                                                                         \
-    static tile_fn *const name[MOST_BLOCKS + 1] = {                                               \
+    static tile_fn *const name[ER_NEON_BLOCKS + 1] = {                                            \
         NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8,     \
     };
+#else
+#define TILES(name, groups)                                                                       \
+    TILE(name, groups, 1)                                                                         \
+    TILE(name, groups, 2)                                                                         \
+    TILE(name, groups, 3)                                                                         \
+    TILE(name, groups, 4)                                                                         \
+    static tile_fn *const name[ER_NEON_BLOCKS + 1] = { NULL, name##_1, name##_2, name##_3, name##_4 };
+#endif
 
 TILES(triples_single, 1)
 TILES(triples_three, 3)
