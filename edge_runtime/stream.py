@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Recurrent state of one input stream."""
 
+import contextlib
+
 import numpy as np
 
 from edge_runtime._native import ffi, lib
@@ -23,6 +25,7 @@ class Stream(NativeObject):
         out = ffi.new("er_stream **")
         _check(lib.er_stream_create(handle, out), "stream")
         super().__init__(out[0], lib.er_stream_destroy, handle)
+        self._model_handle = handle
         self._input_size = model.input_size
         self._output_size = model.output_size
         self._state_size = model.info["state_size"]
@@ -109,6 +112,45 @@ class Stream(NativeObject):
         _check(status, "stream run")
         return y
 
+    @staticmethod
+    def step_many(streams, x):
+        """Advance several streams of one model by one step each, in one call.
+
+        Parameters
+        ----------
+        streams : sequence of Stream
+            Of one model, none twice.
+        x : float32 [shape=(len(streams), input_size)]
+            An input as of `step` for each stream.
+
+        Returns
+        -------
+        float32 [shape=(len(streams), output_size)]
+            What `step` of each stream would have returned, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            The streams are not of one model, or one is there twice; nothing is changed.
+        """
+        return _step_many(streams, x, np.float32, "float", np.float32, "float", lib.er_stream_step_many)
+
+    @staticmethod
+    def step_many_quantized(streams, x):
+        """As `step_many` on integers only.
+
+        Parameters
+        ----------
+        streams : sequence of Stream
+        x : int8 [shape=(len(streams), input_size)]
+
+        Returns
+        -------
+        int16 [shape=(len(streams), output_size)]
+        """
+        function = lib.er_stream_step_many_quantized
+        return _step_many(streams, x, np.int8, "int8_t", np.int16, "int16_t", function)
+
     def reset(self):
         """Return to the model's initial state."""
         with self._exclusive() as handle:
@@ -131,3 +173,25 @@ class Stream(NativeObject):
         value = checked_array("state", value, np.int16, (self._state_size,))
         with self._exclusive() as handle:
             _check(lib.er_stream_set_state(handle, pointer_to(value, "int16_t")), "stream state")
+
+
+def _step_many(streams, x, dtype, c_type, out_dtype, out_c_type, function):
+    """Check the arguments of `Stream.step_many` and its like, and call the C function."""
+    streams = list(streams)
+    for stream in streams:
+        if not isinstance(stream, Stream):
+            raise TypeError(f"streams: expected Stream objects, got {type(stream).__name__}")
+    if len(set(map(id, streams))) < len(streams):
+        raise ValueError("streams: one of them is there twice")
+    if any(stream._model_handle != streams[0]._model_handle for stream in streams):
+        raise ValueError("streams: they are not of one model")
+    if not streams:
+        raise ValueError("streams: there are none")
+    x = checked_array("x", x, dtype, (len(streams), streams[0]._input_size))
+    y = np.empty((len(streams), streams[0]._output_size), out_dtype)
+    with contextlib.ExitStack() as stack:
+        handles = [stack.enter_context(stream._exclusive()) for stream in streams]
+        array = ffi.new("er_stream *[]", handles)
+        status = function(array, len(streams), pointer_to(x, c_type), pointer_to(y, out_c_type))
+    _check(status, "stream step")
+    return y

@@ -65,10 +65,16 @@ def test_run_equals_steps_equals_split_runs(kinds):
     whole = model.stream().run_quantized(x)
     stream = model.stream()
     np.testing.assert_array_equal(np.array([stream.step_quantized(row) for row in x]), whole)
-    for size in (1, 2, 7, 60):
+    for size in (1, 2, 7, 9, 60):
         stream = model.stream()
         parts = [stream.run_quantized(x[k : k + size]) for k in range(0, len(x), size)]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
+    stream = model.stream()  # steps and runs in turn
+    parts = [
+        stream.run_quantized(x[k : k + 5]) if k % 2 else stream.step_quantized(x[k])[None]
+        for k in (0, 1, 6, 7, 12, 13)
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), whole[:18])
 
 
 @pytest.mark.parametrize("kinds", STACKS, ids="-".join)
@@ -139,6 +145,75 @@ def test_streams_of_one_model_do_not_touch_each_other():
     got = [(one.step_quantized(p), other.step_quantized(q)) for p, q in zip(a, b, strict=True)]
     np.testing.assert_array_equal(np.array([p for p, _ in got]), want_a)
     np.testing.assert_array_equal(np.array([q for _, q in got]), want_b)
+
+
+@pytest.mark.parametrize("kinds", STACKS, ids="-".join)
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_step_of_many_streams_equals_their_own_steps(kinds, count):
+    model_file, model, rng = stack_of(20, kinds)
+    x = random_inputs(rng, 15 * count, model.input_size).reshape(15, count, model.input_size)
+    streams = [model.stream() for _ in range(count)]
+    streams[0].run_quantized(x[:, 0])  # one is elsewhere already
+    got = np.array([edge_runtime.Stream.step_many_quantized(streams, row) for row in x])
+    for k in range(count):
+        expected = reference.ReferenceStream(model_file)
+        if k == 0:
+            expected.run_quantized(x[:, 0])
+        np.testing.assert_array_equal(got[:, k], expected.run_quantized(x[:, k]))
+        np.testing.assert_array_equal(streams[k].state, expected.state)
+    features = rng.normal(0, 3, (count, model.input_size)).astype(np.float32)
+    features[0, 0] = np.nan
+    copies = [model.stream() for _ in range(count)]
+    for copy, stream in zip(copies, streams, strict=True):
+        copy.state = stream.state
+    expected = [copy.step(row) for copy, row in zip(copies, features, strict=True)]
+    np.testing.assert_array_equal(edge_runtime.Stream.step_many(streams, features), expected)
+
+
+def test_streams_that_do_not_belong_together_are_refused():
+    _, model, rng = stack_of(21, ("gru", "dense"))
+    _, other, _ = stack_of(21, ("gru", "dense"))
+    x = random_inputs(rng, 2, model.input_size)
+    stream, second = model.stream(), model.stream()
+    stream.step_quantized(x[0])
+    before = stream.state
+    step_many = edge_runtime.Stream.step_many_quantized
+    with pytest.raises(ValueError, match="twice"):
+        step_many([stream, stream], x)
+    with pytest.raises(ValueError, match="one model"):
+        step_many([stream, other.stream()], x)
+    with pytest.raises(ValueError, match="none"):
+        step_many([], x[:0])
+    with pytest.raises(ValueError, match="shape"):
+        step_many([stream], x)
+    with pytest.raises(ValueError, match="float32"):
+        edge_runtime.Stream.step_many([stream, second], x)
+    with pytest.raises(TypeError, match="Stream"):
+        step_many([stream, model], x)
+    closed = model.stream()
+    closed.close()
+    with pytest.raises(ValueError, match="closed"):
+        step_many([stream, closed], x)
+    np.testing.assert_array_equal(stream.state, before)
+    y = np.empty((2, model.output_size), np.int16)
+    handles = [s._open_handle() for s in (stream, second, other.stream())]
+
+    def call(*chosen, x=x, count=None):
+        array = ffi.new("er_stream *[]", [ffi.NULL if k is None else handles[k] for k in chosen])
+        x = ffi.NULL if x is None else ffi.from_buffer("int8_t[]", x)
+        return lib.er_stream_step_many_quantized(
+            array, len(chosen) if count is None else count, x, ffi.from_buffer("int16_t[]", y)
+        )
+
+    bad = lib.ER_ERROR_ARGUMENT
+    assert [call(0, 0), call(0, 2), call(0, None), call(None, 0), call(0, 1, x=None)] == [bad] * 5
+    assert lib.er_stream_step_many(ffi.NULL, 1, ffi.NULL, ffi.NULL) == bad
+    assert lib.er_stream_step_many(ffi.NULL, 0, ffi.NULL, ffi.NULL) == lib.ER_OK
+    np.testing.assert_array_equal(stream.state, before)
+    assert call(0, 1) == lib.ER_OK  # refusals left no trace
+    expected = model.stream()
+    expected.step_quantized(x[0])
+    np.testing.assert_array_equal(y[0], expected.step_quantized(x[0]))
 
 
 def test_two_threads_on_two_streams_give_the_same_bits():

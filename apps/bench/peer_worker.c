@@ -8,8 +8,8 @@
  * NumPy reference (python -m apps.bench --write-models DIR); the `maxerr` of the ready line is the
  * distance from it and is 0 unless a kernel is wrong.
  *
- * `stream`, `cold`, `seq` and `streams` take floats and give floats (er_stream_step, er_stream_run),
- * as the peers do; `int8` is the same step on integers (er_stream_step_quantized).
+ * `stream`, `cold`, `seq`, `streams` and `together` take floats and give floats (er_stream_step, er_stream_run,
+ * er_stream_step_many), as the peers do; `int8` is the same step on integers (er_stream_step_quantized).
  */
 #define _POSIX_C_SOURCE 200809L
 #include "worker.h"
@@ -22,7 +22,7 @@ struct ours {
     const float *input;     /* [shape=(WORKER_FRAMES, input_size)] */
     int8_t *input_int8;     /* the same, quantized */
     const float *reference; /* [shape=(WORKER_FRAMES, output_size)] or null */
-    float *x, *y;           /* one frame in, one out; y has room for all frames */
+    float *x, *y;           /* a frame for each of the streams in and out; y has room for all frames */
     int16_t *logits;
     size_t input_size, output_size;
     er_stream *stream, *streams[WORKER_STREAMS];
@@ -46,6 +46,14 @@ static void step_of(void *self, int stream, int t)
     struct ours *o = self;
     memcpy(o->x, o->input + (size_t)t * o->input_size, o->input_size * sizeof(float));
     er_stream_step(o->streams[stream], o->x, o->y);
+}
+
+static void step_together(void *self, int t)
+{
+    struct ours *o = self;
+    for (size_t s = 0; s < WORKER_STREAMS; s++)
+        memcpy(o->x + s * o->input_size, o->input + (size_t)t * o->input_size, o->input_size * sizeof(float));
+    er_stream_step_many(o->streams, WORKER_STREAMS, o->x, o->y);
 }
 
 static void sequence(void *self)
@@ -95,7 +103,8 @@ int main(int argc, char **argv)
 {
     struct ours o = {0};
     struct worker w = {.peer = "edge_runtime", .workload = "", .self = &o, .step = step, .step_int8 = step_int8,
-                       .step_of = step_of, .sequence = sequence, .sequence_error = sequence_error};
+                       .step_of = step_of, .step_together = step_together, .sequence = sequence,
+                       .sequence_error = sequence_error};
     er_model_options options = {0, NULL};
     const char *reference = NULL;
     if (argc < 3 || argc % 2 == 0)
@@ -117,7 +126,7 @@ int main(int argc, char **argv)
     if (reference != NULL)
         o.reference = worker_read(reference, sizeof(float), &references);
     o.input_size = inputs / WORKER_FRAMES;
-    o.x = allocate(o.input_size * sizeof(float));
+    o.x = allocate(WORKER_STREAMS * o.input_size * sizeof(float));
     worker_begin(&w);
 
     /* Load: file to first output. */

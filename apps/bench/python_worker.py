@@ -73,6 +73,7 @@ class EdgeRuntimePeer:
         self._model = edge_runtime.Model.load(path, kernel)
         self.version = f"edge_runtime {edge_runtime.__version__} {self._model.kernel}, Python"
         self._stream = self._model.stream()
+        self._step_many = edge_runtime.Stream.step_many
         self._x = files.x
         self._int8 = None
         self._streams = None
@@ -92,6 +93,9 @@ class EdgeRuntimePeer:
 
     def step_of(self, stream, t):
         return self._streams[stream].step(self._x[t])
+
+    def step_together(self, t):
+        return self._step_many(self._streams, np.repeat(self._x[t : t + 1], STREAMS, axis=0))
 
     def sequence(self):
         self._stream.reset()
@@ -335,9 +339,13 @@ def _in_turn(peer, count):
         for stream in range(STREAMS):
             peer.step_of(stream, t)
 
+    return _together(round_of, count)
+
+
+def _together(step, count):
     for t in range(3):
-        round_of(t)
-    return _timed(round_of, count, scale=1e-3 / STREAMS)
+        step(t)
+    return _timed(step, count, scale=1e-3 / STREAMS)
 
 
 def _sequence(peer, reference, count):
@@ -373,6 +381,8 @@ def serve(peer, reference, commands, output):
             answer = _timed(peer.step, count, before=_sweep)
         elif command == "streams":
             answer = _in_turn(peer, count)
+        elif command == "together" and hasattr(peer, "step_together"):
+            answer = _together(peer.step_together, count)
         elif command == "seq":
             answer = _sequence(peer, reference, count)
         elif command == "mark":
@@ -415,7 +425,8 @@ def main(arguments):
         "timer_us": statistics.median(_timed(lambda t: None, 1001)),
         "commands": ["stream", "cold", "streams", "mark"]
         + (["seq"] if peer.sequence is not None else [])
-        + (["int8"] if hasattr(peer, "step_int8") else []),
+        + (["int8"] if hasattr(peer, "step_int8") else [])
+        + (["together"] if hasattr(peer, "step_together") else []),
     }
     print(json.dumps(ready), flush=True)
     serve(peer, reference, sys.stdin, sys.stdout)

@@ -214,6 +214,19 @@ er_status er_stream_run(er_stream *stream, const float *x, size_t step_count, fl
 er_status er_stream_run_quantized(er_stream *stream, const int8_t *x, size_t step_count,
                                   int16_t *logits_out);
 
+/* Advance several streams of one model by one step each, faster than one after the other where the weights do
+ * not fit the nearest cache. Each gives what its own er_stream_step would, bit for bit.
+ *   streams      [shape=(stream_count)] of one model, none twice (else ER_ERROR_ARGUMENT, and nothing is
+ *                changed); all are in use until the call returns
+ *   x            float [shape=(stream_count, input_size)]
+ *   y_out        float [shape=(stream_count, output_size)] */
+er_status er_stream_step_many(er_stream *const *streams, size_t stream_count, const float *x, float *y_out);
+
+/* As er_stream_step_many on integers: x int8 [shape=(stream_count, input_size)], logits_out int16
+ * [shape=(stream_count, output_size)]. */
+er_status er_stream_step_many_quantized(er_stream *const *streams, size_t stream_count, const int8_t *x,
+                                        int16_t *logits_out);
+
 /* Copy the recurrent state out or in: int16 [shape=(state_size)], layers in order; a GRU or RNN
  * layer contributes h, an LSTM layer h then c. Any value may be set. */
 er_status er_stream_get_state(const er_stream *stream, int16_t *state_out);

@@ -23,6 +23,7 @@ er_outputs_fn er_outputs_avx2;
 er_operands_fn er_operands_avx2;
 er_tables_fn er_ternary_pairs_tables_avx2;
 er_product_fn er_ternary_pairs_single_avx2, er_ternary_pairs_double_avx2;
+er_product_four_fn er_ternary_pairs_single_four_avx2, er_ternary_pairs_double_four_avx2;
 er_gates_fn er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2;
 
 /* AVX2 is bound by instructions at all sizes, so two bits a weight serve all of them. Two groups a pass
@@ -30,9 +31,9 @@ er_gates_fn er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_g
  * three or five blocks are 1 to 2 % slower than of four. */
 static const er_product_kind products_avx2[] = {
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_single_avx2,
-      ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0, 32 },
+      ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0, 32, er_ternary_pairs_single_four_avx2 },
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_double_avx2,
-      ER_FORM_PAIRS, 4, 2, 32, 4, 15, 4, 0, 32 },
+      ER_FORM_PAIRS, 4, 2, 32, 4, 15, 4, 0, 32, er_ternary_pairs_double_four_avx2 },
 };
 #endif
 
@@ -48,6 +49,7 @@ er_operands_fn er_operands_avx512;
 er_tables_fn er_ternary_four_tables_avx512, er_ternary_five_tables_avx512;
 er_product_fn er_ternary_four_single_avx512, er_ternary_four_double_avx512;
 er_product_fn er_ternary_five_single_avx512, er_ternary_five_double_avx512;
+er_product_four_fn er_ternary_five_single_four_avx512, er_ternary_five_double_four_avx512;
 er_gates_fn er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512;
 
 /* Five weights a byte cost more instructions than four and fewer loads: better once the weights leave the
@@ -57,13 +59,13 @@ er_gates_fn er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_d
  * in models of 0.15, 0.6, 1.2, 4.4 and 6.3 million weights. */
 static const er_product_kind products_avx512[] = {
     { er_operands_avx512, er_ternary_four_tables_avx512, er_ternary_four_single_avx512,
-      ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0, 128 },
+      ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0, 128, NULL },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_single_avx512,
-      ER_FORM_FIVE, 5, 1, 64, 8, 25, 5, 1 << 21, 128 },
+      ER_FORM_FIVE, 5, 1, 64, 8, 25, 5, 1 << 21, 128, er_ternary_five_single_four_avx512 },
     { er_operands_avx512, er_ternary_four_tables_avx512, er_ternary_four_double_avx512,
-      ER_FORM_FOUR, 4, 2, 64, 10, 15, 4, 0, 128 },
+      ER_FORM_FOUR, 4, 2, 64, 10, 15, 4, 0, 128, NULL },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_double_avx512,
-      ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18, 128 },
+      ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18, 128, er_ternary_five_double_four_avx512 },
 };
 #endif
 
@@ -86,9 +88,9 @@ er_gates_fn er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_g
  * a weight, counted (0.075 in loops of six groups; two groups of 81 entries take 0.13). */
 static const er_product_kind products_neon[] = {
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_single_neon,
-      ER_FORM_THREE, 3, 1, 16, ER_NEON_BLOCKS, 31, 3, 0, 32 },
+      ER_FORM_THREE, 3, 1, 16, ER_NEON_BLOCKS, 31, 3, 0, 32, NULL },
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_three_neon,
-      ER_FORM_THREE, 3, 3, 16, ER_NEON_BLOCKS, 14, 3, 0, 32 },
+      ER_FORM_THREE, 3, 3, 16, ER_NEON_BLOCKS, 14, 3, 0, 32, NULL },
 };
 #endif
 

@@ -16,4 +16,9 @@ void er_lstm_step(const er_layer *layer, const er_work *work, const int16_t *x, 
 /* y_out: int16 [shape=(layer->output_size)]; may be x. */
 void er_dense_step(const er_layer *layer, const er_work *work, const int16_t *x, int16_t *y_out);
 
+/* A step of a layer of any kind. Returns its output: the state h, or for a dense layer values, where it is put.
+ * That may be x. */
+const int16_t *er_layer_step(const er_layer *layer, const er_work *work, const int16_t *x, int16_t *state,
+                             int16_t *values);
+
 #endif

@@ -28,24 +28,63 @@ static void make_operands(const er_matrix *matrix, const int16_t *x, int16_t *op
     }
 }
 
+/* The tables of a product, see er_product_run. */
+static const uint8_t *product_tables(const er_product *product, const er_work *work, const int16_t *x,
+                                     uint8_t *tables)
+{
+    tables = tables != NULL ? tables : work->tables + product->table_offset;
+    if (!product->tables_kept || !work->carried_valid) {
+        product->kind->operands(product, x, work->operand_bytes);
+        product->kind->tables(product, work->operand_bytes, tables);
+    }
+    return tables;
+}
+
+/* See matrix.h. */
+void er_product_run(const er_product *product, const er_work *work, const int16_t *x, uint8_t *tables,
+                    int16_t *sums)
+{
+    product->kind->run(product, product_tables(product, work, x, tables), sums);
+}
+
+/* See matrix.h. */
+void er_product_run_together(const er_product *product, const er_work *const *works, const int16_t *const *x,
+                             uint8_t *const *tables, int16_t *const *sums)
+{
+    const uint8_t *made[ER_VECTORS];
+    uint32_t v;
+
+    for (v = 0; v < ER_VECTORS; v++) {
+        made[v] = product_tables(product, works[v], x[v], tables[v]);
+    }
+    if (er_product_is_shared(product)) {
+        product->kind->run_four(product, made, sums);
+        return;
+    }
+    for (v = 0; v < ER_VECTORS; v++) {
+        product->kind->run(product, made[v], sums[v]);
+    }
+}
+
 /* The sums of a matrix by its plan's product. Those of a carried W_h are there already: the matrix below it
  * was multiplied with the same state at the end of the last step. */
 static const int16_t *run_product(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums)
 {
     const er_product *product = matrix->product;
-    uint8_t *tables = work->tables + product->table_offset;
 
+    if (work->ready[0] == product) {
+        return work->ready_sums[0] + matrix->first_sum;
+    }
+    if (work->ready[1] == product) {
+        return work->ready_sums[1];
+    }
     if (product->carried) {
         sums = work->carried + product->carried_offset;
         if (matrix->first_sum == 0 && work->carried_valid) {
             return sums;
         }
     }
-    if (!product->tables_kept || !work->carried_valid) {
-        product->kind->operands(product, x, work->operand_bytes);
-        product->kind->tables(product, work->operand_bytes, tables);
-    }
-    product->kind->run(product, tables, sums);
+    er_product_run(product, work, x, NULL, sums);
     return sums + matrix->first_sum;
 }
 

@@ -22,6 +22,8 @@ typedef struct er_work {
     int8_t *operand_bytes;  /* [padded columns + ER_BYTE_PADDING] of each digit */
     uint8_t *tables;        /* [model->table_bytes] of the products in turn, or kept (er_product) */
     uint32_t carried_valid; /* 1: carried sums and kept tables are those of the present state */
+    const er_product *ready[2];     /* products of the present layer that have been run already, or null; */
+    int16_t *ready_sums[2];         /* their sums */
 } er_work;
 
 /* N1, N2: the sums of the rows first_row .. first_row + row_count - 1, every plane, on x (int16
@@ -41,6 +43,22 @@ typedef struct er_sums {
 /* What the gates of a layer take: the sums of its matrices on x and, unless it is dense, on h; where 16 bits do
  * not hold them, the outputs by N3 to N6. */
 er_sums er_layer_sums(const er_layer *layer, const int16_t *x, const int16_t *h, const er_work *work);
+
+/* N1, N2 of a product. Tables are made at tables, or, if that is null, where they belong in work, unless
+ * they have been kept there. */
+void er_product_run(const er_product *product, const er_work *work, const int16_t *x, uint8_t *tables,
+                    int16_t *sums);
+
+/* Whether it is quicker to run a product on ER_VECTORS vectors together. Of few columns it is not: 24
+ * accumulators are set up for each part of a tile. */
+static inline int er_product_is_shared(const er_product *product)
+{
+    return product->kind->run_four != NULL && product->pass_count >= 16;
+}
+
+/* The same for ER_VECTORS vectors, each with its own x, tables and sums. Works may be one and the same. */
+void er_product_run_together(const er_product *product, const er_work *const *works, const int16_t *const *x,
+                             uint8_t *const *tables, int16_t *const *sums);
 
 /* N3 to N5: the matrix's output a[row], an int16, from its sums. */
 int32_t er_matrix_output(const er_matrix *matrix, const int32_t *acc, uint32_t row);

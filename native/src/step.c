@@ -7,37 +7,39 @@
 #include "opaque.h"
 #include "stream.h"
 
+/* See layers.h. */
+const int16_t *er_layer_step(const er_layer *layer, const er_work *work, const int16_t *x, int16_t *state,
+                             int16_t *values)
+{
+    switch (layer->kind) {
+    case ER_LAYER_RNN:
+        er_rnn_step(layer, work, x, state);
+        return state;
+    case ER_LAYER_GRU:
+        er_gru_step(layer, work, x, state);
+        return state;
+    case ER_LAYER_LSTM:
+        er_lstm_step(layer, work, x, state);
+        return state;
+    default:
+        er_dense_step(layer, work, x, values);
+        return values;
+    }
+}
+
 /* See stream.h. Each layer reads what the one before it left: the state h of a recurrent layer, or
  * stream->values after a dense one. */
 void er_stream_advance(er_stream *stream, const int8_t *x, int16_t *logits_out)
 {
     const er_model *model = stream->model;
     const er_layer *layer = model->layers;
-    const er_work *work = &stream->work;
     const int16_t *input = stream->values;
     int16_t *state = stream->state;
     uint32_t left;
 
-    work->kernels->widen(x, model->input_size, stream->values);
+    model->kernels->widen(x, model->input_size, stream->values);
     for (left = model->layer_count; left > 0; left--) {
-        switch (layer->kind) {
-        case ER_LAYER_RNN:
-            er_rnn_step(layer, work, input, state);
-            input = state;
-            break;
-        case ER_LAYER_GRU:
-            er_gru_step(layer, work, input, state);
-            input = state;
-            break;
-        case ER_LAYER_LSTM:
-            er_lstm_step(layer, work, input, state);
-            input = state;
-            break;
-        default:
-            er_dense_step(layer, work, input, stream->values);
-            input = stream->values;
-            break;
-        }
+        input = er_layer_step(layer, &stream->work, input, state, stream->values);
         state += layer->state_size;
         layer++;
         ER_OPAQUE(state);
@@ -54,23 +56,5 @@ er_status er_stream_step_quantized(er_stream *stream, const int8_t *x, int16_t *
         return ER_ERROR_ARGUMENT;
     }
     er_stream_advance(stream, x, logits_out);
-    return ER_OK;
-}
-
-/* See edge_runtime.h. */
-er_status er_stream_run_quantized(er_stream *stream, const int8_t *x, size_t step_count,
-                                  int16_t *logits_out)
-{
-    if (stream == NULL || ((x == NULL || logits_out == NULL) && step_count > 0)) {
-        return ER_ERROR_ARGUMENT;
-    }
-    while (step_count > 0) {
-        er_stream_advance(stream, x, logits_out);
-        x += stream->model->input_size;
-        logits_out += stream->model->output_size;
-        ER_OPAQUE(x);
-        ER_OPAQUE(logits_out);
-        step_count--;
-    }
     return ER_OK;
 }

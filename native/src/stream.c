@@ -5,10 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Sizes of the memory for layer-by-layer runs; all 0 if there is nothing to gain by them. */
+static void lay_out_frames(er_stream *stream, const er_model *model)
+{
+    uint32_t i;
+
+    stream->frame_size = stream->frame_sum_count = stream->frame_table_bytes = 0;
+    for (i = 0; i < model->layer_count; i++) {
+        const er_matrix *matrix = &model->layers[i].matrix[0];
+        const er_product *product = matrix->product;
+
+        if (product != NULL) {
+            const size_t sums = (matrix->rows + ER_BLOCK_ROWS - 1) / ER_BLOCK_ROWS * ER_BLOCK_ROWS + ER_SUM_PADDING;
+            const size_t bytes = (size_t)product->group_count * product->kind->group_table;
+
+            stream->frame_size = (model->max_size + ER_BLOCK_UNITS - 1) / ER_BLOCK_UNITS * ER_BLOCK_UNITS;
+            stream->frame_sum_count = stream->frame_sum_count < sums ? sums : stream->frame_sum_count;
+            stream->frame_table_bytes = stream->frame_table_bytes < bytes ? bytes : stream->frame_table_bytes;
+        }
+    }
+}
+
 /* Lay out a stream of model behind base, or only count with base null. Returns the size in bytes. */
 static size_t lay_out(er_stream *stream, char *base, const er_model *model)
 {
-    size_t used = 0, acc_size = 0;
+    size_t used = 0, acc_size = 0, chunk;
     uint32_t i, k;
 
     for (i = 0; i < model->layer_count; i++) {
@@ -19,6 +40,8 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
             acc_size = size > acc_size ? size : acc_size;
         }
     }
+    lay_out_frames(stream, model);
+    chunk = stream->frame_size > 0 ? ER_CHUNK_FRAMES : 1;
     er_memory_take(base, &used, 1, sizeof *stream);
     stream->model = model;
     stream->allocation = NULL;
@@ -36,8 +59,14 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
     stream->work.part = er_memory_take(base, &used, model->part_count, sizeof(int16_t));
     stream->work.operand_bytes = er_memory_take(base, &used, model->operand_byte_count, sizeof(int8_t));
     stream->work.tables = er_memory_take(base, &used, model->table_bytes, sizeof(uint8_t));
-    stream->x = er_memory_take(base, &used, model->input_size, sizeof(int8_t));
-    stream->logits = er_memory_take(base, &used, model->output_size, sizeof(int16_t));
+    stream->x = er_memory_take(base, &used, chunk * model->input_size, sizeof(int8_t));
+    stream->logits = er_memory_take(base, &used, chunk * model->output_size, sizeof(int16_t));
+    stream->frames = er_memory_take(base, &used, chunk * stream->frame_size, sizeof(int16_t));
+    stream->frame_sums = er_memory_take(base, &used, chunk * stream->frame_sum_count, sizeof(int16_t));
+    stream->frame_tables = er_memory_take(base, &used, ER_VECTORS - 1, stream->frame_table_bytes);
+    if (stream->frame_size == 0) {
+        stream->frames = NULL;
+    }
     return used;
 }
 
@@ -149,12 +178,44 @@ er_status er_stream_run(er_stream *stream, const float *x, size_t step_count, fl
     model = stream->model;
     unit = er_logit_unit(model);
     while (step_count > 0) {
-        model->kernels->quantize(x, model->input_scale, model->input_offset, model->input_size, stream->x);
-        er_stream_advance(stream, stream->x, stream->logits);
-        model->kernels->logits(stream->logits, model->output_size, unit, y_out);
+        const size_t most = stream->frames == NULL ? 1 : ER_CHUNK_FRAMES;
+        const size_t count = step_count < most ? step_count : most;
+        int8_t *inputs = stream->x;
+        size_t i;
+
+        for (i = 0; i < count; i++) {
+            model->kernels->quantize(x, model->input_scale, model->input_offset, model->input_size, inputs);
+            x += model->input_size;
+            inputs += model->input_size;
+        }
+        er_stream_run_quantized(stream, stream->x, count, stream->logits);
+        model->kernels->logits(stream->logits, (uint32_t)count * model->output_size, unit, y_out);
+        y_out += count * model->output_size;
+        step_count -= count;
+    }
+    return ER_OK;
+}
+
+/* See edge_runtime.h. */
+er_status er_stream_step_many(er_stream *const *streams, size_t stream_count, const float *x, float *y_out)
+{
+    size_t i;
+
+    if (er_streams_check(streams, stream_count) != ER_OK || ((x == NULL || y_out == NULL) && stream_count > 0)) {
+        return ER_ERROR_ARGUMENT;
+    }
+    for (i = 0; i < stream_count; i++) {
+        const er_model *model = streams[i]->model;
+
+        model->kernels->quantize(x, model->input_scale, model->input_offset, model->input_size, streams[i]->x);
         x += model->input_size;
+    }
+    er_streams_advance(streams, stream_count, NULL, NULL);
+    for (i = 0; i < stream_count; i++) {
+        const er_model *model = streams[i]->model;
+
+        model->kernels->logits(streams[i]->logits, model->output_size, er_logit_unit(model), y_out);
         y_out += model->output_size;
-        step_count--;
     }
     return ER_OK;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Time of a streaming step: bench_step [--steps N] [--rounds N] [--clamp M] [--kernel ISA] [--workload W]
+ * Time of a step: bench_step [--steps N] [--rounds N] [--clamp M] [--kernel ISA] [--workload W]
  *
  * The workloads W1, W2, W3, W4L and W4G with random ternary weights, from quantized input to logits, for
- * every kernel of this machine. Rounds of all are interleaved; printed are the median and the least time
- * of a round, in microseconds a step. Warm: all of a round's steps are of one network. */
+ * every kernel of this machine: single steps of one stream; runs of 64 steps; and steps of 2, 4, 8 and 16 streams
+ * in one call. Rounds of all are interleaved; printed are the median time of a round and, for single steps, the
+ * least, in microseconds a step and stream. Warm: all of a round's steps are of one network. */
 #define _POSIX_C_SOURCE 199309L
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 
 #include "random_network.h"
 
-enum { WORKLOADS = 5, MOST_KERNELS = 4, MOST_ROUNDS = 1000, INPUTS = 64 };
+enum { WORKLOADS = 5, MOST_KERNELS = 4, MOST_ROUNDS = 1000, INPUTS = 64, WAYS = 6, MOST_STREAMS = 16 };
 
 typedef struct workload {
     const char *name;
@@ -35,8 +36,8 @@ static workload workloads[WORKLOADS] = {
 
 typedef struct runner {
     struct er_model model;
-    er_stream *stream;
-    double times[MOST_ROUNDS];
+    er_stream *streams[MOST_STREAMS];
+    double times[WAYS][MOST_ROUNDS];
 } runner;
 
 static double now_us(void)
@@ -54,15 +55,28 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* One round: so many steps on different inputs. */
-static double time_round(runner *r, const int8_t *x, unsigned long steps)
+/* One round: so many steps on different inputs, in one of the ways. Microseconds a step and stream. */
+static double time_round(runner *r, int way, const int8_t *x, unsigned long steps)
 {
-    static int16_t logits[ER_MAX_SIZE];
+    static int16_t logits[INPUTS * ER_MAX_SIZE];
+    const uint32_t input_size = r->model.input_size, count = way < 2 ? 1u : 1u << (way - 1);
     const double start = now_us();
     unsigned long i;
 
-    for (i = 0; i < steps; i++) {
-        er_stream_step_quantized(r->stream, x + (i % INPUTS) * r->model.input_size, logits);
+    if (way == 1) {
+        steps = (steps + INPUTS - 1) / INPUTS * INPUTS;
+        for (i = 0; i < steps; i += INPUTS) {
+            er_stream_run_quantized(r->streams[0], x, INPUTS, logits);
+        }
+    } else if (way == 0) {
+        for (i = 0; i < steps; i++) {
+            er_stream_step_quantized(r->streams[0], x + (i % INPUTS) * input_size, logits);
+        }
+    } else {
+        steps = (steps + count - 1) / count * count;
+        for (i = 0; i < steps; i += count) {
+            er_stream_step_many_quantized(r->streams, count, x + (i % INPUTS) * input_size, logits);
+        }
     }
     return (now_us() - start) / (double)steps;
 }
@@ -70,12 +84,13 @@ static double time_round(runner *r, const int8_t *x, unsigned long steps)
 int main(int argc, char **argv)
 {
     static const char *const words[MOST_KERNELS] = { "scalar", "avx2", "avx512", "neon" };
+    static const char *const ways[WAYS] = { "step", "run", "2", "4", "8", "16" };
     static runner runners[WORKLOADS][MOST_KERNELS];
     static int8_t inputs[INPUTS * 1024];
     unsigned long steps = 4000, rounds = 25, round;
     const char *only = NULL, *only_workload = NULL;
     random_state random = { 1 };
-    int i, w, k, clamp = 12, shared = 1;
+    int i, w, k, way, clamp = 12, shared = 1;
 
     for (i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--steps") == 0) {
@@ -120,21 +135,22 @@ int main(int argc, char **argv)
 
             if (kernels != NULL && (only == NULL || strcmp(only, words[k]) == 0)) {
                 plan_network(&runners[w][k].model, &network, kernels, &memory);
-                if (er_stream_create(&runners[w][k].model, &runners[w][k].stream) != ER_OK) {
-                    return 2;
+                for (i = 0; i < MOST_STREAMS; i++) {
+                    if (er_stream_create(&runners[w][k].model, &runners[w][k].streams[i]) != ER_OK) {
+                        return 2;
+                    }
                 }
-                time_round(&runners[w][k], inputs, 100);
             }
         }
     }
     for (round = 0; round < rounds; round++) {
         for (w = 0; w < WORKLOADS; w++) {
             for (k = 0; k < MOST_KERNELS; k++) {
-                if (runners[w][k].stream != NULL) {
+                for (way = 0; way < WAYS && runners[w][k].streams[0] != NULL; way++) {
                     const unsigned long count = steps / workloads[w].weight / (k == 0 ? 8 : 1);
 
-                    time_round(&runners[w][k], inputs, count / 4 + 1);
-                    runners[w][k].times[round] = time_round(&runners[w][k], inputs, count + 1);
+                    time_round(&runners[w][k], way, inputs, count / 4 + 1);
+                    runners[w][k].times[way][round] = time_round(&runners[w][k], way, inputs, count + 1);
                 }
             }
         }
@@ -143,11 +159,15 @@ int main(int argc, char **argv)
         for (k = 0; k < MOST_KERNELS; k++) {
             runner *r = &runners[w][k];
 
-            if (r->stream != NULL) {
-                qsort(r->times, rounds, sizeof r->times[0], compare_doubles);
-                printf("%-4s %-7s %9.3f us   (least %.3f)\n", workloads[w].name, words[k],
-                       r->times[rounds / 2], r->times[0]);
+            if (r->streams[0] == NULL) {
+                continue;
             }
+            printf("%-4s %-7s", workloads[w].name, words[k]);
+            for (way = 0; way < WAYS; way++) {
+                qsort(r->times[way], rounds, sizeof r->times[way][0], compare_doubles);
+                printf("  %s %.3f", ways[way], r->times[way][rounds / 2]);
+            }
+            printf("  (least %.3f)\n", r->times[0][0]);
         }
     }
     return 0;

@@ -14,7 +14,7 @@
  * activation  tanh and sigmoid of all 65536 pre-activations
  * bounds      the greatest sums that gates take in 16 bits, and one column more, where they must step back
  * network     random networks of every kind of layer over many steps, with random states now and then:
- *             logits and the whole state after each step
+ *             logits and the whole state after each step; several streams in one call; runs
  *
  * Outputs lie between canaries; what kernels may read lies in memory of just that size, so that the address
  * sanitizer sees more. A line for each check and ISA; SKIP for an ISA that this machine lacks. Exit status
@@ -201,6 +201,42 @@ static void check_operands(const er_kernels *kernels, random_state *random)
     printf("%-7s operands    ok\n", isa);
 }
 
+/* One product for four vectors at once against one after the other. bytes: room for operands, the padding
+ * zero. */
+static void check_four(const er_product *product, random_state *random, int8_t *bytes)
+{
+    const uint32_t rows = ((product->tall_count + product->low_count) * product->tile_blocks - product->low_count) *
+                          product->kind->block_rows;
+    guarded tables[ER_VECTORS], sums[ER_VECTORS];
+    const uint8_t *table_of[ER_VECTORS];
+    int16_t *sums_of[ER_VECTORS], *expected = take_memory(sizeof(int16_t) * round_up(rows, ER_BLOCK_ROWS) + 64);
+    int16_t *aligned = expected + (64 - (uintptr_t)expected % 64) / 2;
+    uint32_t v, i;
+
+    for (v = 0; v < ER_VECTORS; v++) {
+        tables[v] = guarded_memory((size_t)product->group_count * ER_GROUP_TABLE);
+        sums[v] = guarded_memory(sizeof(int16_t) * rows);
+        table_of[v] = tables[v].data;
+        sums_of[v] = (int16_t *)(void *)sums[v].data;
+        for (i = 0; i < product->columns; i++) {
+            bytes[i] = (int8_t)((int32_t)random_below(random, (uint32_t)(2 * product->clamp + 1)) - product->clamp);
+        }
+        product->kind->tables(product, bytes, tables[v].data);
+    }
+    product->kind->run_four(product, table_of, sums_of);
+    for (v = 0; v < ER_VECTORS; v++) {
+        product->kind->run(product, table_of[v], aligned);
+        if (memcmp(aligned, sums_of[v], sizeof(int16_t) * rows) != 0) {
+            printf("rows %u, columns %u, clamp %d, form %u\n", rows, product->columns, product->clamp,
+                   product->kind->form);
+            fail("product", "difference of four vectors at once, vector", v);
+        }
+        guarded_free(tables[v], "product");
+        guarded_free(sums[v], "product");
+    }
+    free(expected);
+}
+
 /* One product: all sums against the scalar kernel's. */
 static int check_one_product(const er_kernels *kernels, random_state *random, uint32_t rows, uint32_t columns,
                              uint8_t weights, int32_t clamp)
@@ -243,6 +279,9 @@ static int check_one_product(const er_kernels *kernels, random_state *random, ui
                 printf("rows %u, columns %u, clamp %d, form %u\n", rows, columns, clamp, product->kind->form);
                 fail("product", "difference in row", i);
             }
+        }
+        if (product->kind->run_four != NULL) {
+            check_four(product, random, bytes);
         }
         guarded_free(sums, "product");
         guarded_free(tables, "product");
@@ -528,13 +567,110 @@ static layer_spec random_spec(random_state *random)
     return spec;
 }
 
+/* Several streams of a planned network, some in other states: steps of all in one call, and runs of each in
+ * pieces of random length with single steps in between, against single steps of the scalar kernels. */
+static void check_together(const struct er_model *scalar, const struct er_model *planned, random_state *random,
+                           unsigned long round)
+{
+    enum { MOST_STREAMS = 9, FRAMES = 21 };
+    const uint32_t count = 1 + random_below(random, MOST_STREAMS);
+    const size_t inputs = scalar->input_size, outputs = scalar->output_size, states = scalar->state_size;
+    er_stream *expected, *one, *streams[MOST_STREAMS];
+    int8_t *x = take_memory(FRAMES * count * inputs), *own = take_memory(FRAMES * inputs);
+    int16_t *logits = take_memory(sizeof *logits * FRAMES * count * outputs);
+    int16_t *step_logits = take_memory(sizeof *step_logits * FRAMES * outputs);
+    int16_t *run_logits = take_memory(sizeof *run_logits * FRAMES * outputs);
+    int16_t *state = take_memory(3 * sizeof *state * states);
+    uint32_t s, t, i;
+
+    for (i = 0; i < FRAMES * count * inputs; i++) {
+        x[i] = (int8_t)((int)random_below(random, 256) - 128);
+    }
+    for (s = 0; s < count; s++) {
+        if (er_stream_create(planned, &streams[s]) != ER_OK) {
+            fail("together", "no stream, round", round);
+        }
+    }
+    for (t = 0; t < FRAMES; t++) {          /* one stream starts anew now and then */
+        if (t % 5 == 4) {
+            er_stream_reset(streams[t % count]);
+        }
+        if (er_stream_step_many_quantized(streams, count, x + t * count * inputs, logits + t * count * outputs) !=
+            ER_OK) {
+            fail("together", "refused, round", round);
+        }
+    }
+    for (s = 0; s < count; s++) {
+        if (er_stream_create(scalar, &expected) != ER_OK || er_stream_create(planned, &one) != ER_OK) {
+            fail("together", "no stream, round", round);
+        }
+        for (t = 0; t < FRAMES; t++) {
+            memcpy(own + t * inputs, x + (t * count + s) * inputs, inputs);
+            if (t % 5 == 4 && t % count == s) {
+                er_stream_reset(expected);
+            }
+            er_stream_step_quantized(expected, own + t * inputs, step_logits + t * outputs);
+            if (memcmp(step_logits + t * outputs, logits + (t * count + s) * outputs, sizeof *logits * outputs) != 0) {
+                fail("together", "logits of a step of several streams differ, round", round);
+            }
+        }
+        er_stream_get_state(expected, state);
+        er_stream_get_state(streams[s], state + states);
+        if (memcmp(state, state + states, sizeof *state * states) != 0) {
+            fail("together", "states after steps of several streams differ, round", round);
+        }
+        for (i = 0; i < states; i++) {
+            state[i] = random_i16(random);
+        }
+        er_stream_set_state(expected, state);
+        er_stream_set_state(one, state);
+        for (t = 0; t < FRAMES; t++) {
+            er_stream_step_quantized(expected, own + t * inputs, step_logits + t * outputs);
+        }
+        for (t = 0; t < FRAMES; t += i) {
+            i = random_below(random, 3) == 0 ? 1 : 1 + random_below(random, FRAMES - t);
+            if (i == 1 && random_below(random, 2) == 0) {
+                er_stream_step_quantized(one, own + t * inputs, run_logits + t * outputs);
+            } else {
+                er_stream_run_quantized(one, own + t * inputs, i, run_logits + t * outputs);
+            }
+        }
+        er_stream_get_state(expected, state);
+        er_stream_get_state(one, state + states);
+        if (memcmp(step_logits, run_logits, FRAMES * sizeof *logits * outputs) != 0) {
+            fail("together", "logits of a run differ, round", round);
+        }
+        if (memcmp(state, state + states, sizeof *state * states) != 0) {
+            fail("together", "states after a run differ, round", round);
+        }
+        er_stream_destroy(expected);
+        er_stream_destroy(one);
+    }
+    for (s = 0; s < count; s++) {
+        er_stream_destroy(streams[s]);
+    }
+    free(x);
+    free(own);
+    free(logits);
+    free(step_logits);
+    free(run_logits);
+    free(state);
+}
+
 /* Networks of one to three layers, step by step beside the scalar kernels. */
 static void check_network(const er_kernels *kernels, random_state *random, unsigned long rounds)
 {
+    er_product_kind kinds[8];
+    er_kernels any_size = *kernels;
     unsigned long round, layers = 0, fast_gates = 0, unshifted = 0, matrices = 0, fast_products = 0, kept = 0;
     unsigned long carried = 0, wide = 0;
     uint32_t i, k, step;
 
+    for (i = 0; i < kernels->product_count; i++) {      /* every kind of product, however small the network is */
+        kinds[i] = kernels->products[i];
+        kinds[i].least_weights = 0;
+    }
+    any_size.products = kinds;
     for (round = 0; round < rounds; round++) {
         const uint32_t layer_count = 1 + random_below(random, 3);
         const uint32_t input_size = random_below(random, 2) ? 1 + random_below(random, 130)
@@ -560,7 +696,9 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
         }
         random_network(random, &network, input_size, specs, layer_count);
         for (k = 0; k < 2; k++) {
-            plan_network(&model[k], &network, k == 0 ? er_kernels_find("scalar") : kernels, &memory[k]);
+            plan_network(&model[k], &network, k == 0          ? er_kernels_find("scalar")
+                                                                  : round % 2 ? &any_size
+                                                                              : kernels, &memory[k]);
             if (er_stream_create(&model[k], &stream[k]) != ER_OK) {
                 fail("network", "no stream, round", round);
             }
@@ -609,6 +747,9 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
             if (memcmp(state[0], state[1], sizeof(int16_t) * network.state_size) != 0) {
                 fail("network", "states differ, round", round);
             }
+        }
+        if (round % 4 < 2) {
+            check_together(&model[0], &model[1], random, round);
         }
         for (k = 0; k < 2; k++) {
             er_stream_destroy(stream[k]);

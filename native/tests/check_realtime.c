@@ -105,6 +105,7 @@ typedef struct bench {
     int16_t *state;
     float *y;
     er_word words[CAPACITY];
+    er_stream *streams[5];      /* stream and others */
     er_stream *stream;
     er_frontend *frontend;
     er_resampler *resampler;
@@ -138,6 +139,8 @@ static er_status use_stream(bench *b, size_t *work_out)
     }
     TRY(er_stream_run(b->stream, b->samples, steps, b->y));
     TRY(er_stream_run_quantized(b->stream, b->x, steps, b->logits));
+    TRY(er_stream_step_many(b->streams, 5, b->samples, b->y));
+    TRY(er_stream_step_many_quantized(b->streams, 5, b->x, b->logits));
     TRY(er_stream_get_state(b->stream, b->state));
     TRY(er_stream_set_state(b->stream, b->state));
     *work_out += 4 * steps;
@@ -418,7 +421,10 @@ static void prepare(bench *b, const char *model_path, const char *recording)
     b->logits = take_memory(20 * b->info.output_size * sizeof *b->logits);
     b->state = take_memory(b->info.state_size * sizeof *b->state);
     b->y = take_memory(20 * b->info.output_size * sizeof *b->y);
-    check(er_stream_create(b->model, &b->stream), "stream");
+    for (i = 0; i < 5; i++) {
+        check(er_stream_create(b->model, &b->streams[i]), "stream");
+    }
+    b->stream = b->streams[0];
     check(er_frontend_create(&b->model->frontend, &b->frontend), "front end");
     check(er_decoder_create(b->model, &b->decoder), "decoder");
 }

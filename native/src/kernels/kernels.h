@@ -42,6 +42,7 @@ enum {
     ER_BLOCK_UNITS = 32,        /* units of a gate are padded to this */
     ER_GROUP_TABLE = 128,       /* bytes of scratch for the table of one group of columns, at most */
     ER_BYTE_PADDING = 128,      /* operand bytes behind the last column, all zero */
+    ER_VECTORS = 4,             /* of er_product_four_fn */
     ER_SUM_PADDING = 64,        /* sums behind the last block, of no meaning */
     ER_OUTPUT_ROWS = 16         /* rows of 32-bit sums are padded to this */
 };
@@ -78,6 +79,10 @@ typedef void er_tables_fn(const struct er_product *product, const int8_t *operan
 /* N2: the sums of all rows, int16 [shape=(rows padded to ER_BLOCK_ROWS)], 64-byte aligned, overwritten. */
 typedef void er_product_fn(const struct er_product *product, const uint8_t *tables, int16_t *sums);
 
+/* The same for ER_VECTORS vectors at once, which share each load of weights. tables, sums: of each vector. */
+typedef void er_product_four_fn(const struct er_product *product, const uint8_t *const *tables,
+                                int16_t *const *sums);
+
 /* One way to make a product. */
 typedef struct er_product_kind {
     er_operands_fn *operands;
@@ -92,6 +97,7 @@ typedef struct er_product_kind {
     int32_t bias_clamps;        /* a table entry is biased by this many times the clamp */
     uint32_t least_weights;     /* worth it from so many weights in a model on */
     uint32_t group_table;       /* bytes of the table of a group */
+    er_product_four_fn *run_four;   /* null: not worth it */
 } er_product_kind;
 
 /* A matrix of one plane, or a part of its columns, made ready for an ISA. Every loop bound stands here, so

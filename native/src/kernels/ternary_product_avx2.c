@@ -232,6 +232,100 @@ static void run_tiles(const er_product *product, const uint8_t *tables, int16_t 
     }
 }
 
+/* Four vectors at once, one block at a time: 8 accumulators. What is taken out of a weight byte serves all of
+ * them; the tables come from memory. */
+#define EACH_VECTOR(X) { X(0) X(1) X(2) X(3) }
+#define PASS_VECTOR(n)                                                                            \
+    {                                                                                             \
+        const uint8_t *t = tables[n] + offset;                                                    \
+        __m256i v = _mm256_add_epi8(_mm256_shuffle_epi8(load_table(t), w0),                       \
+                                    _mm256_shuffle_epi8(load_table(t + 16), high0));              \
+                                                                                                  \
+        if (groups > 1) {                                                                         \
+            v = _mm256_add_epi8(v, _mm256_shuffle_epi8(load_table(t + PAIR_TABLE), w1));          \
+            v = _mm256_add_epi8(v, _mm256_shuffle_epi8(load_table(t + PAIR_TABLE + 16), high1));  \
+        }                                                                                         \
+        a[n] = _mm256_add_epi16(a[n], v);                                                         \
+        h[n] = _mm256_add_epi16(h[n], _mm256_srli_epi16(v, 8));                                   \
+        IN_REGISTERS(a[n], h[n]);                                                                 \
+    }
+#define FINISH_VECTOR(n)                                                                          \
+    {                                                                                             \
+        int16_t *sum = sums[n] + first_sum;                                                       \
+                                                                                                  \
+        _mm256_store_si256((__m256i *)(void *)sum,                                                \
+                           _mm256_sub_epi16(a[n], _mm256_slli_epi16(h[n], 8)));                   \
+        _mm256_store_si256((__m256i *)(void *)(sum + 16), h[n]);                                  \
+    }
+
+/* The sums, from first_sum on, of a block of a tile whose passes are pass_bytes long. */
+static inline __attribute__((always_inline)) void
+run_block_of_four(const er_product *product, const uint8_t *weights, size_t pass_bytes,
+                  const uint8_t *const *tables_of, int16_t *const *sums, size_t first_sum, const uint32_t groups)
+{
+    const __m256i start = _mm256_set1_epi16((short)product->start);
+    const __m256i first = _mm256_set1_epi16((short)product->start_both);
+    const __m256i fifteen = _mm256_set1_epi8(15);
+    const uint8_t *const tables[4] = { tables_of[0], tables_of[1], tables_of[2], tables_of[3] };
+    __m256i a[4] = { first, first, first, first }, h[4] = { start, start, start, start };
+    uint32_t left = product->pass_count;
+    size_t offset = 0;
+
+    do {
+        __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)weights), w1 = w0;
+        __m256i high0 = _mm256_and_si256(_mm256_srli_epi16(w0, 3), fifteen), high1 = high0;
+
+        if (groups > 1) {
+            w1 = _mm256_load_si256((const __m256i *)(const void *)(weights + 32));
+            high1 = _mm256_and_si256(_mm256_srli_epi16(w1, 3), fifteen);
+            IN_REGISTERS(w1, high1);
+        }
+        IN_REGISTERS(w0, high0);
+        EACH_VECTOR(PASS_VECTOR)
+        offset += groups * PAIR_TABLE;
+        weights += pass_bytes;
+        ER_OPAQUE(offset);
+        ER_OPAQUE(weights);
+    } while (--left > 0);
+    EACH_VECTOR(FINISH_VECTOR)
+}
+
+/* All tiles for four vectors. groups: of a pass, a constant. */
+static inline __attribute__((always_inline)) void
+run_tiles_of_four(const er_product *product, const uint8_t *const *tables, int16_t *const *sums,
+                  const uint32_t groups)
+{
+    const uint32_t block_shift = groups > 1 ? 6 : 5;
+    const uint8_t *weights = product->weights;
+    uint32_t blocks = product->tile_blocks;
+    uint32_t tiles = product->tall_count;
+    size_t first_sum = 0;
+    uint32_t low;
+
+    for (low = 0; low < 2; low++) {
+        const size_t pass_bytes = (size_t)blocks << block_shift;
+
+        while (tiles > 0) {
+            uint32_t pass, left;
+
+            for (left = blocks; left > 0; left--) {
+                run_block_of_four(product, weights, pass_bytes, tables, sums, first_sum, groups);
+                weights += (size_t)1 << block_shift;
+                first_sum += 32;
+                ER_OPAQUE(weights);
+                ER_OPAQUE(first_sum);
+            }
+            for (pass = product->pass_count; pass > 1; pass--) {    /* the blocks led through one pass */
+                weights += pass_bytes;
+                ER_OPAQUE(weights);
+            }
+            tiles--;
+        }
+        blocks--;
+        tiles = product->low_count;
+    }
+}
+
 /* One group a pass: operands up to 31. */
 void er_ternary_pairs_single_avx2(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
@@ -242,6 +336,19 @@ void er_ternary_pairs_single_avx2(const er_product *product, const uint8_t *tabl
 void er_ternary_pairs_double_avx2(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
     run_tiles(product, tables, sums, pairs_double);
+}
+
+/* The same two for four vectors. */
+void er_ternary_pairs_single_four_avx2(const er_product *product, const uint8_t *const *tables,
+                                       int16_t *const *sums)
+{
+    run_tiles_of_four(product, tables, sums, 1);
+}
+
+void er_ternary_pairs_double_four_avx2(const er_product *product, const uint8_t *const *tables,
+                                       int16_t *const *sums)
+{
+    run_tiles_of_four(product, tables, sums, 2);
 }
 
 #else
