@@ -97,25 +97,26 @@ static const er_product_kind products_neon[] = {
 /* In rising order: the last one that the CPU can run wins. */
 static const er_kernels table[] = {
     { "scalar", 0, GEMV_SCALAR, { NULL, NULL, NULL, NULL, NULL },
-      er_widen_scalar, er_quantize_scalar, er_logits_scalar, ER_TERMS_MASKS, 0, NULL, 0, NULL, NULL, NULL, NULL },
+      er_widen_scalar, er_quantize_scalar, er_logits_scalar, ER_TERMS_MASKS, ER_UNSHIFTED_NONE,
+      NULL, 0, NULL, NULL, NULL, NULL },
 #if defined(ER_KERNELS_AVX2)
     { "avx2", ER_CPU_AVX2, GEMV_SCALAR,
       { NULL, er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2 },
-      er_widen_avx2, er_quantize_avx2, er_logits_avx2, ER_TERMS_FLAGS, 1,
+      er_widen_avx2, er_quantize_avx2, er_logits_avx2, ER_TERMS_FLAGS, ER_UNSHIFTED_LANES,
       products_avx2, sizeof products_avx2 / sizeof products_avx2[0],
       er_digits_avx2, er_add_narrow_avx2, er_add_wide_avx2, er_outputs_avx2 },
 #endif
 #if defined(ER_KERNELS_AVX512)
     { "avx512", ER_CPU_AVX512, GEMV_SCALAR,
       { NULL, er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512 },
-      er_widen_avx512, er_quantize_avx512, er_logits_avx512, ER_TERMS_MASKS, 0,
+      er_widen_avx512, er_quantize_avx512, er_logits_avx512, ER_TERMS_MASKS, ER_UNSHIFTED_PACKED,
       products_avx512, sizeof products_avx512 / sizeof products_avx512[0],
       er_digits_avx512, er_add_narrow_avx512, er_add_wide_avx512, er_outputs_avx512 },
 #endif
 #if defined(ER_KERNELS_NEON)
     { "neon", ER_CPU_NEON, GEMV_SCALAR,
       { NULL, er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_gates_neon },
-      er_widen_neon, FLOATS_NEON, ER_TERMS_COUNTS, 0,
+      er_widen_neon, FLOATS_NEON, ER_TERMS_COUNTS, ER_UNSHIFTED_NONE,
       products_neon, sizeof products_neon / sizeof products_neon[0], NULL, NULL, NULL, NULL },
 #endif
 };

@@ -620,6 +620,42 @@ static void fill_unshifted(er_unshifted_scale *block, const er_matrix *matrix, c
     }
 }
 
+/* As fill_unshifted, packed. */
+static void fill_packed(er_packed_scale *block, const er_matrix *matrix, const er_matrix *other, uint32_t row,
+                        uint32_t count)
+{
+    uint32_t i;
+
+    memset(block, 0, sizeof *block);
+    for (i = 0; i < ER_BLOCK_UNITS && i < count; i++, row++) {
+        const uint8_t code = matrix->scales[2 * (size_t)row + 1];
+        const uint32_t shift = code == 0 ? 16 : code & 15u, negative = (code >> 6) & 1;
+        const int32_t half = (1 << 15) >> shift;        /* 2^15 >> k; that of the complement is one less */
+
+        block->terms[i] = (uint16_t)(negative << 15 | shift);
+        block->bias[i] = (int16_t)(uint16_t)(row_bias(matrix, row, 0) + (other == NULL ? 0 : row_bias(other, row, 0)) -
+                                             half + (int32_t)negative);
+    }
+}
+
+/* er_gates.exact of a layer with unshifted scales. */
+static uint32_t shifts_are_exact(const planner *p, const er_layer *layer)
+{
+    uint32_t row, k;
+
+    for (row = 0; row < layer->matrix[0].rows; row++) {
+        int64_t sum = 0;
+
+        for (k = 0; k < layer->matrix_count; k++) {
+            sum = (row < shared_rows(layer) ? sum : 0) + row_bound(p, &layer->matrix[k], 0, row);
+            if (sum << layer->matrix[k].left_shift > INT16_MAX) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
 /* Lay out the gates of a layer, if there are kernels for them. Where 16 bits do not hold all sums, rows are
  * scaled on 32 bits first, and then the gates take outputs for sums. */
 static void plan_gates(planner *p, er_layer *layer)
@@ -631,6 +667,7 @@ static void plan_gates(planner *p, er_layer *layer)
     const int wide = !layer_fits(p, layer);
     er_gates *gates;
     er_scale_block *scale;
+    er_packed_scale *packed;
     uint32_t first, gate, k;
 
     if (kernels->gates[layer->kind] == NULL || (layer->flags & ER_LAYER_RESET_BEFORE) != 0 ||
@@ -660,7 +697,9 @@ static void plan_gates(planner *p, er_layer *layer)
     gates->scales = scale;
     gates->units = units;
     gates->shared = !wide && (layer->flags & ER_LAYER_SHARED_SCALE) != 0;
-    gates->unshifted = !wide && kernels->unshifted && scales_are_unshifted(layer);
+    packed = (er_packed_scale *)(void *)scale;
+    gates->unshifted = !wide && kernels->unshifted != ER_UNSHIFTED_NONE && scales_are_unshifted(layer);
+    gates->exact = gates->unshifted && kernels->unshifted == ER_UNSHIFTED_PACKED && shifts_are_exact(p, layer);
     gates->left_shift_x = wide ? 0 : w_x->left_shift;
     gates->left_shift_h = wide ? 0 : layer->matrix[layer->matrix_count - 1].left_shift;
     gates->activation = layer->activation;
@@ -674,6 +713,8 @@ static void plan_gates(planner *p, er_layer *layer)
 
                 if (wide) {
                     fill_plain(scale, kernels->terms);
+                } else if (gates->unshifted && kernels->unshifted == ER_UNSHIFTED_PACKED) {
+                    fill_packed(packed++, &layer->matrix[k], other, row, units - first);
                 } else if (gates->unshifted) {
                     fill_unshifted((er_unshifted_scale *)(void *)scale, &layer->matrix[k], other, row, units - first);
                 } else {

@@ -663,7 +663,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
     er_product_kind kinds[8];
     er_kernels any_size = *kernels;
     unsigned long round, layers = 0, fast_gates = 0, unshifted = 0, matrices = 0, fast_products = 0, kept = 0;
-    unsigned long carried = 0, wide = 0;
+    unsigned long carried = 0, wide = 0, exact = 0;
     uint32_t i, k, step;
 
     for (i = 0; i < kernels->product_count; i++) {      /* every kind of product, however small the network is */
@@ -715,6 +715,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
             layers++;
             fast_gates += model[1].layers[i].gates != NULL;
             unshifted += model[1].layers[i].gates != NULL && model[1].layers[i].gates->unshifted;
+            exact += model[1].layers[i].gates != NULL && model[1].layers[i].gates->exact;
             for (k = 0; k < model[1].layers[i].matrix_count; k++) {
                 matrices++;
                 fast_products += (unsigned long)is_fast(&model[1].layers[i].matrix[k]);
@@ -761,10 +762,11 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
         random_network_free(&network);
     }
     printf("%-7s network     ok: %lu networks; %lu of %lu layers and %lu of %lu products fast, %lu layers wide, "
-           "%lu with unshifted scales, %lu tables kept, %lu sums carried\n",
-           isa, rounds, fast_gates, layers, fast_products, matrices, wide, unshifted, kept, carried);
+           "%lu with unshifted scales, %lu exact, %lu tables kept, %lu sums carried\n",
+           isa, rounds, fast_gates, layers, fast_products, matrices, wide, unshifted, exact, kept, carried);
     if (rounds >= 100 && (fast_gates < layers / 4 || fast_products < matrices / 4 || kept == 0 ||
-                          (kernels->unshifted && unshifted == 0) ||
+                          (kernels->unshifted != ER_UNSHIFTED_NONE && unshifted == 0) ||
+                          (kernels->unshifted == ER_UNSHIFTED_PACKED && exact == 0) ||
                           (rounds >= 1000 && carried == 0))) {
         fail("network", "hardly anything was fast", fast_gates);
     }

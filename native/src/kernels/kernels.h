@@ -186,7 +186,7 @@ typedef struct er_scale_block {
 
 /* The same in 32 rows whose first term is the sum itself and whose second, if there is one, is shifted, as
  * training makes them; for instruction sets without shifts of 16-bit lanes by counts of their own
- * (er_kernels.unshifted). L is at least 1, and no bias beyond +-16383, so that it and the second term fit
+ * (ER_UNSHIFTED_LANES). L is at least 1, and no bias beyond +-16383, so that it and the second term fit
  * 16 bits together. Shifts are of rows in 32-bit lanes, of even rows 16 more. As large as er_scale_block,
  * whose place it takes. */
 typedef struct er_unshifted_scale {
@@ -197,6 +197,21 @@ typedef struct er_unshifted_scale {
 } er_unshifted_scale;
 
 _Static_assert(sizeof(er_unshifted_scale) == sizeof(er_scale_block), "edge_runtime: one takes the place of the other");
+
+/* The same with such shifts (ER_UNSHIFTED_PACKED), in half the memory: v + (bias + (u >> k)), with saturation in the
+ * first addition only. u is v + 2^15, unsigned, or where the second term is negative its complement; the bias
+ * makes up for what that adds. terms: k in bits 0 to 4, 16 if the second term is absent; bit 15 if it is negative. */
+typedef struct er_packed_scale {
+    uint16_t terms[ER_BLOCK_UNITS];
+    int16_t bias[ER_BLOCK_UNITS];
+} er_packed_scale;
+
+/* Values of er_kernels.unshifted. */
+enum {
+    ER_UNSHIFTED_NONE = 0,
+    ER_UNSHIFTED_LANES = 1,
+    ER_UNSHIFTED_PACKED = 2
+};
 
 /* What follows the products in a layer, made ready: sums to state or output. scales: for each 32 units
  * in turn the blocks in the order the kernel uses them, which is
@@ -209,7 +224,8 @@ typedef struct er_gates {
     const er_scale_block *scales;
     uint32_t units;
     uint32_t shared;            /* 0 or 1: SHARED_SCALE */
-    uint32_t unshifted;         /* 0 or 1: scales are er_unshifted_scale */
+    uint32_t unshifted;         /* 0 or 1: scales are er_unshifted_scale or er_packed_scale */
+    uint32_t exact;             /* if so, 1: shifted to the left, all sums still fit int16 */
     int32_t left_shift_x;       /* -14 .. 15 */
     int32_t left_shift_h;
     uint32_t activation;        /* ER_ACTIVATION_* of rnn and dense */
@@ -242,7 +258,7 @@ typedef struct er_kernels {
     er_quantize_fn *quantize;
     er_logits_fn *logits;
     uint32_t terms;                 /* ER_TERMS_*: the form of er_scale_block */
-    uint32_t unshifted;             /* 0 or 1: gates take er_unshifted_scale */
+    uint32_t unshifted;             /* ER_UNSHIFTED_* */
     const er_product_kind *products;    /* in rising order: the last that fits is taken */
     uint32_t product_count;
     er_digits_fn *digits;           /* null, as the next three: no compounds */
