@@ -46,7 +46,7 @@ er_add_narrow_fn er_add_narrow_avx512;
 er_add_wide_fn er_add_wide_avx512;
 er_outputs_fn er_outputs_avx512;
 er_operands_fn er_operands_avx512;
-er_tables_fn er_ternary_four_tables_avx512, er_ternary_five_tables_avx512;
+er_tables_fn er_ternary_four_tables_avx512, er_ternary_two_fours_tables_avx512, er_ternary_five_tables_avx512;
 er_product_fn er_ternary_four_single_avx512, er_ternary_four_double_avx512;
 er_product_fn er_ternary_five_single_avx512, er_ternary_five_double_avx512;
 er_product_four_fn er_ternary_five_single_four_avx512, er_ternary_five_double_four_avx512;
@@ -62,8 +62,8 @@ static const er_product_kind products_avx512[] = {
       ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0, 128, NULL },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_single_avx512,
       ER_FORM_FIVE, 5, 1, 64, 8, 25, 5, 1 << 21, 128, er_ternary_five_single_four_avx512 },
-    { er_operands_avx512, er_ternary_four_tables_avx512, er_ternary_four_double_avx512,
-      ER_FORM_FOUR, 4, 2, 64, 10, 15, 4, 0, 128, NULL },
+    { er_operands_avx512, er_ternary_two_fours_tables_avx512, er_ternary_four_double_avx512,
+      ER_FORM_TWO_FOURS, 4, 2, 64, 10, 15, 4, 0, 96, NULL },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_double_avx512,
       ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18, 128, er_ternary_five_double_four_avx512 },
 };

@@ -129,6 +129,7 @@ static uint8_t group_code(uint32_t form, const int8_t *w)
 
     switch (form) {
     case ER_FORM_FOUR:
+    case ER_FORM_TWO_FOURS:
         return (uint8_t)(p + 4 + 9 * (q + 4));
     case ER_FORM_FIVE:
         n = p + 9 * q + 81 * w[4];
@@ -168,7 +169,10 @@ static void pack_row(const er_product *product, const int8_t *weights, size_t pa
 
     for (pass = 0; pass < product->pass_count; pass++, to += pass_bytes) {
         for (group = 0; group < kind->pass_groups; group++, weights += kind->group_columns) {
-            to[group * block_bytes(kind)] = group_code(kind->form, weights);
+            const uint8_t code = group_code(kind->form, weights);
+            const int moved = kind->form == ER_FORM_TWO_FOURS && group % 2 != 0 && code >= 64;
+
+            to[group * block_bytes(kind)] = (uint8_t)(moved ? code + 32 : code);
         }
     }
 }

@@ -59,7 +59,8 @@ enum {
     ER_FORM_FOUR = 1,           /* four weights: d0 + 3 d1 + 9 d2 + 27 d3, d = weight + 1 */
     ER_FORM_FIVE = 2,           /* five: |N|, with bit 7 set if N < 0; N = w0 + 3 w1 + 9 w2 + 27 w3 + 81 w4 */
     ER_FORM_PAIRS = 3,          /* four, as two pairs: see ternary_product_avx2.c */
-    ER_FORM_THREE = 4           /* three: d0 + 3 d1 + 9 d2, d = weight + 1 */
+    ER_FORM_THREE = 4,          /* three: d0 + 3 d1 + 9 d2, d = weight + 1 */
+    ER_FORM_TWO_FOURS = 5       /* as ER_FORM_FOUR, but every other group has codes of 64 or more increased by 32 */
 };
 
 /* A matrix whose clamp no kind of product has room for is multiplied by the digits of its operands to base
