@@ -21,7 +21,7 @@ er_add_narrow_fn er_add_narrow_avx2;
 er_add_wide_fn er_add_wide_avx2;
 er_outputs_fn er_outputs_avx2;
 er_operands_fn er_operands_avx2;
-er_tables_fn er_ternary_pairs_tables_avx2;
+er_tables_fn er_ternary_pairs_tables_avx2, er_binary_seven_tables_avx2;
 er_product_fn er_ternary_pairs_single_avx2, er_ternary_pairs_double_avx2;
 er_product_four_fn er_ternary_pairs_single_four_avx2, er_ternary_pairs_double_four_avx2;
 er_gates_fn er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2;
@@ -34,6 +34,10 @@ static const er_product_kind products_avx2[] = {
       ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0, 32, er_ternary_pairs_single_four_avx2 },
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_double_avx2,
       ER_FORM_PAIRS, 4, 2, 32, 4, 15, 4, 0, 32, er_ternary_pairs_double_four_avx2 },
+    { er_operands_avx2, er_binary_seven_tables_avx2, er_ternary_pairs_single_avx2,
+      ER_FORM_BITS, 7, 1, 32, 4, 18, 7, 0, 32, NULL },
+    { er_operands_avx2, er_binary_seven_tables_avx2, er_ternary_pairs_double_avx2,
+      ER_FORM_BITS, 7, 2, 32, 4, 9, 7, 0, 32, NULL },
 };
 #endif
 
@@ -47,8 +51,9 @@ er_add_wide_fn er_add_wide_avx512;
 er_outputs_fn er_outputs_avx512;
 er_operands_fn er_operands_avx512;
 er_tables_fn er_ternary_four_tables_avx512, er_ternary_two_fours_tables_avx512, er_ternary_five_tables_avx512;
+er_tables_fn er_binary_seven_tables_avx512;
 er_product_fn er_ternary_four_single_avx512, er_ternary_four_double_avx512;
-er_product_fn er_ternary_five_single_avx512, er_ternary_five_double_avx512;
+er_product_fn er_ternary_five_single_avx512, er_ternary_five_double_avx512, er_binary_seven_double_avx512;
 er_product_four_fn er_ternary_five_single_four_avx512, er_ternary_five_double_four_avx512;
 er_gates_fn er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512;
 
@@ -66,6 +71,10 @@ static const er_product_kind products_avx512[] = {
       ER_FORM_TWO_FOURS, 4, 2, 64, 10, 15, 4, 0, 96, NULL },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_double_avx512,
       ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18, 128, er_ternary_five_double_four_avx512 },
+    { er_operands_avx512, er_binary_seven_tables_avx512, er_ternary_four_single_avx512,
+      ER_FORM_BITS, 7, 1, 64, 10, 18, 7, 0, 128, NULL },
+    { er_operands_avx512, er_binary_seven_tables_avx512, er_binary_seven_double_avx512,
+      ER_FORM_BITS, 7, 2, 64, 10, 9, 7, 0, 128, NULL },
 };
 #endif
 
@@ -80,7 +89,7 @@ er_logits_fn er_logits_neon;
 #define FLOATS_NEON er_quantize_scalar, er_logits_scalar
 #endif
 er_operands_fn er_operands_neon;
-er_tables_fn er_ternary_triples_tables_neon;
+er_tables_fn er_ternary_triples_tables_neon, er_binary_five_tables_neon;
 er_product_fn er_ternary_triples_single_neon, er_ternary_triples_three_neon;
 er_gates_fn er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_gates_neon;
 
@@ -91,6 +100,10 @@ static const er_product_kind products_neon[] = {
       ER_FORM_THREE, 3, 1, 16, ER_NEON_BLOCKS, 31, 3, 0, 32, NULL },
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_three_neon,
       ER_FORM_THREE, 3, 3, 16, ER_NEON_BLOCKS, 14, 3, 0, 32, NULL },
+    { er_operands_neon, er_binary_five_tables_neon, er_ternary_triples_single_neon,
+      ER_FORM_BITS, 5, 1, 16, ER_NEON_BLOCKS, 25, 5, 0, 32, NULL },
+    { er_operands_neon, er_binary_five_tables_neon, er_ternary_triples_three_neon,
+      ER_FORM_BITS, 5, 3, 16, ER_NEON_BLOCKS, 8, 5, 0, 32, NULL },
 };
 #endif
 

@@ -98,8 +98,7 @@ static int64_t half_of(const er_matrix *matrix)
 /* The encoding whose weights a form codes. */
 static uint32_t form_encoding(uint32_t form)
 {
-    (void)form;
-    return ER_ENCODING_TERNARY;
+    return form == ER_FORM_BITS ? ER_ENCODING_BINARY : ER_ENCODING_TERNARY;
 }
 
 /* The kind of product for an encoding and operands, or null: the last that they and the size of the model
@@ -122,12 +121,18 @@ static const er_product_kind *choose_kind(const planner *p, uint32_t encoding, i
 
 /* The code of the weights of a group. ER_FORM_PAIRS: the pairs p = w0 + 3 w1 and q = w2 + 3 w3 of -4 .. 4;
  * bits 3 to 6 are q + 4; p = 0 is bit 7, else bits 0 to 2 count -4, -3, -2, -1, 1, 2, 3, 4. */
-static uint8_t group_code(uint32_t form, const int8_t *w)
+static uint8_t group_code(const er_product_kind *kind, const int8_t *w)
 {
     const int32_t p = w[0] + 3 * w[1], q = w[2] + 3 * w[3];
-    int32_t n;
+    int32_t n = 0;
+    uint32_t k;
 
-    switch (form) {
+    switch (kind->form) {
+    case ER_FORM_BITS:
+        for (k = 0; k < kind->group_columns; k++) {
+            n |= (w[k] > 0) << k;
+        }
+        return (uint8_t)n;
     case ER_FORM_FOUR:
     case ER_FORM_TWO_FOURS:
         return (uint8_t)(p + 4 + 9 * (q + 4));
@@ -148,8 +153,17 @@ static void unpack_row(planner *p, const er_matrix *matrix, uint32_t plane, uint
     int8_t *to = p->row;
     uint32_t i;
 
-    for (i = 0; i < matrix->row_bytes; i++, to += 5) {
-        memcpy(to, p->trits[bytes[i]], 5);
+    switch (matrix->encoding) {
+    case ER_ENCODING_BINARY:
+        for (i = 0; i < matrix->columns; i++) {
+            to[i] = bytes[i / 8] >> (i % 8) & 1 ? 1 : -1;
+        }
+        break;
+    default:
+        for (i = 0; i < matrix->row_bytes; i++, to += 5) {
+            memcpy(to, p->trits[bytes[i]], 5);
+        }
+        break;
     }
     memset(p->row + matrix->columns, 0, ROW_PADDING);
 }
@@ -169,7 +183,7 @@ static void pack_row(const er_product *product, const int8_t *weights, size_t pa
 
     for (pass = 0; pass < product->pass_count; pass++, to += pass_bytes) {
         for (group = 0; group < kind->pass_groups; group++, weights += kind->group_columns) {
-            const uint8_t code = group_code(kind->form, weights);
+            const uint8_t code = group_code(kind, weights);
             const int moved = kind->form == ER_FORM_TWO_FOURS && group % 2 != 0 && code >= 64;
 
             to[group * block_bytes(kind)] = (uint8_t)(moved ? code + 32 : code);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Time of a step: bench_step [--steps N] [--rounds N] [--clamp M] [--kernel ISA] [--workload W]
+ * Time of a step: bench_step [--steps N] [--rounds N] [--kernel ISA] [--workload W] [--clamp M] [--shared 0]
+ *                            [--encoding binary|ternary|pow2] [--planes P] [--reset-before 1]
  *
- * The workloads W1, W2, W3, W4L and W4G with random ternary weights, from quantized input to logits, for
- * every kernel of this machine: single steps of one stream; runs of 64 steps; and steps of 2, 4, 8 and 16 streams
- * in one call. Rounds of all are interleaved; printed are the median time of a round and, for single steps, the
- * least, in microseconds a step and stream. Warm: all of a round's steps are of one network. */
+ * The workloads W1, W2, W3, W4L and W4G, and a GRU of 512 units, with random weights, from quantized input to
+ * logits, for every kernel of this machine: single steps of one stream; runs of 64 steps; and steps of 2, 4, 8 and
+ * 16 streams in one call. Rounds of all are interleaved; printed are the median time of a round and, for single
+ * steps, the least, in microseconds a step and stream. Warm: all of a round's steps are of one network. */
 #define _POSIX_C_SOURCE 199309L
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 
 #include "random_network.h"
 
-enum { WORKLOADS = 5, MOST_KERNELS = 4, MOST_ROUNDS = 1000, INPUTS = 64, WAYS = 6, MOST_STREAMS = 16 };
+enum { WORKLOADS = 6, MOST_KERNELS = 4, MOST_ROUNDS = 1000, INPUTS = 64, WAYS = 6, MOST_STREAMS = 16 };
 
 typedef struct workload {
     const char *name;
@@ -31,6 +32,7 @@ static workload workloads[WORKLOADS] = {
                         LAYER(ER_LAYER_GRU, ER_LAYER_SHARED_SCALE, 256), DENSE(12) } },
     { "W3", 50, 2, 6, { LAYER(ER_LAYER_LSTM, ER_LAYER_SHARED_SCALE, 512), DENSE(50) } },
     { "W4L", 50, 1, 24, { LAYER(ER_LAYER_LSTM, ER_LAYER_SHARED_SCALE, 1024) } },
+    { "G512", 50, 2, 5, { LAYER(ER_LAYER_GRU, ER_LAYER_SHARED_SCALE, 512), DENSE(50) } },
     { "W4G", 1024, 1, 40, { LAYER(ER_LAYER_GRU, ER_LAYER_SHARED_SCALE, 1024) } },
 };
 
@@ -90,7 +92,8 @@ int main(int argc, char **argv)
     unsigned long steps = 4000, rounds = 25, round;
     const char *only = NULL, *only_workload = NULL;
     random_state random = { 1 };
-    int i, w, k, way, clamp = 12, shared = 1;
+    int i, w, k, way, clamp = 12, shared = 1, planes = 1, reset_before = 0;
+    uint8_t encoding = ER_ENCODING_TERNARY;
 
     for (i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--steps") == 0) {
@@ -101,6 +104,13 @@ int main(int argc, char **argv)
             clamp = atoi(argv[i + 1]);
         } else if (strcmp(argv[i], "--shared") == 0) {
             shared = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--planes") == 0) {
+            planes = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--reset-before") == 0) {
+            reset_before = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--encoding") == 0) {
+            encoding = strcmp(argv[i + 1], "binary") == 0 ? ER_ENCODING_BINARY
+                       : strcmp(argv[i + 1], "pow2") == 0 ? ER_ENCODING_POW2 : ER_ENCODING_TERNARY;
         } else if (strcmp(argv[i], "--kernel") == 0) {
             only = argv[i + 1];
         } else if (strcmp(argv[i], "--workload") == 0) {
@@ -124,8 +134,13 @@ int main(int argc, char **argv)
             continue;
         }
         for (i = 0; i < 3; i++) {
-            workloads[w].layers[i].clamp_x = workloads[w].layers[i].clamp_h = clamp;
-            workloads[w].layers[i].flags = workloads[w].layers[i].flags & (shared ? 255 : 0);
+            layer_spec *layer = &workloads[w].layers[i];
+
+            layer->clamp_x = layer->clamp_h = clamp;
+            layer->encoding = encoding;
+            layer->plane_count = (uint8_t)planes;
+            layer->flags = shared && planes == 1 ? layer->flags : 0;
+            layer->flags |= reset_before && layer->kind == ER_LAYER_GRU ? ER_LAYER_RESET_BEFORE : 0;
         }
         random_network(&random, &network, workloads[w].input_size, workloads[w].layers,
                        workloads[w].layer_count);

@@ -241,7 +241,8 @@ static void check_four(const er_product *product, random_state *random, int8_t *
 static int check_one_product(const er_kernels *kernels, random_state *random, uint32_t rows, uint32_t columns,
                              uint8_t weights, int32_t clamp)
 {
-    const layer_spec spec = { ER_LAYER_DENSE, 0, 0, weights, ER_ENCODING_TERNARY, 1, 0, rows, clamp, clamp };
+    const uint8_t encoding = kernels->products[0].form == ER_FORM_BITS ? ER_ENCODING_BINARY : ER_ENCODING_TERNARY;
+    const layer_spec spec = { ER_LAYER_DENSE, 0, 0, weights, encoding, 1, 0, rows, clamp, clamp };
     const uint32_t extreme = random_below(random, 4);
     struct er_model network, model;
     const er_matrix *matrix;
@@ -271,7 +272,7 @@ static int check_one_product(const er_kernels *kernels, random_state *random, ui
             operands[i] = (int16_t)u;
             bytes[i] = (int8_t)u;
         }
-        er_ternary_gemv_scalar(matrix->weights[0], rows, matrix->row_bytes, operands, acc, table);
+        kernels->gemv[encoding](matrix->weights[0], rows, matrix->row_bytes, operands, acc, table);
         product->kind->tables(product, bytes, tables.data);
         product->kind->run(product, tables.data, (int16_t *)(void *)sums.data);
         for (i = 0; i < rows; i++) {

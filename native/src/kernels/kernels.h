@@ -33,7 +33,7 @@ er_gemv_fn er_pow2_gemv_scalar;
 
 /* ---- The fast forms: what a plan (plan.h) makes of a matrix or a layer at load. ----
  *
- * Products look up several ternary weights at a time, with rows in lanes: a group of columns has a table
+ * Products look up several weights at a time, with rows in lanes: a group of columns has a table
  * of bytes, an entry per combination of weights, and a weight byte of each row says which. Sums are
  * exact in 16 bits, which the plan has proved for every row. Layouts of weights, tables and sums are in
  * ternary_product_<isa>.c. */
@@ -60,7 +60,8 @@ enum {
     ER_FORM_FIVE = 2,           /* five: |N|, with bit 7 set if N < 0; N = w0 + 3 w1 + 9 w2 + 27 w3 + 81 w4 */
     ER_FORM_PAIRS = 3,          /* four, as two pairs: see ternary_product_avx2.c */
     ER_FORM_THREE = 4,          /* three: d0 + 3 d1 + 9 d2, d = weight + 1 */
-    ER_FORM_TWO_FOURS = 5       /* as ER_FORM_FOUR, but every other group has codes of 64 or more increased by 32 */
+    ER_FORM_TWO_FOURS = 5,      /* as ER_FORM_FOUR, but every other group has codes of 64 or more increased by 32 */
+    ER_FORM_BITS = 6            /* binary weights: bit k is 1 if weight k is 1 */
 };
 
 /* A matrix whose clamp no kind of product has room for is multiplied by the digits of its operands to base

@@ -280,6 +280,7 @@ TILES(four_single, ER_FORM_FOUR, 1)
 TILES(four_double, ER_FORM_TWO_FOURS, 2)
 TILES(five_single, ER_FORM_FIVE, 1)
 TILES(five_double, ER_FORM_FIVE, 2)
+TILES(seven_double, ER_FORM_BITS, 2)
 
 /* All tiles of a product, first the tall ones. tiles: the functions by the number of blocks. */
 static void run_tiles(const er_product *product, const uint8_t *tables, int16_t *sums, tile_fn *const *tiles)
@@ -299,6 +300,13 @@ static void run_tiles(const er_product *product, const uint8_t *tables, int16_t 
         blocks--;
         left = product->low_count;
     }
+}
+
+/* Seven binary weights a byte, whose tables binary_tables_avx512.c makes, two groups a pass: operands up to 9. One
+ * group a pass is as er_ternary_four_single_avx512. */
+void er_binary_seven_double_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
+{
+    run_tiles(product, tables, sums, seven_double);
 }
 
 /* Four vectors at once, by up to three blocks: 24 accumulators. Weights are read once for all, and so are the
