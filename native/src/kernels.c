@@ -22,22 +22,29 @@ er_add_wide_fn er_add_wide_avx2;
 er_outputs_fn er_outputs_avx2;
 er_operands_fn er_operands_avx2;
 er_tables_fn er_ternary_pairs_tables_avx2, er_binary_seven_tables_avx2;
+er_tables_fn er_pow2_tables_avx2;
 er_product_fn er_ternary_pairs_single_avx2, er_ternary_pairs_double_avx2;
 er_product_four_fn er_ternary_pairs_single_four_avx2, er_ternary_pairs_double_four_avx2;
+er_product_fn er_pow2_single_avx2, er_pow2_double_avx2;
 er_gates_fn er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2;
 
 /* AVX2 is bound by instructions at all sizes, so two bits a weight serve all of them. Two groups a pass
  * instead of one: W2 5.3 us instead of 5.9, W4L 28.5 instead of 31.8 (bench_step, clamps 12 and 25). Tiles of
- * three or five blocks are 1 to 2 % slower than of four. */
+ * three or five blocks are 1 to 2 % slower than of four. Scalar takes, and this, on W1 and clamp 12: binary 28.8
+ * and 1.30 us, power of two 30.4 and 4.0, two ternary planes 54 and 3.5; ternary, clamp 127: 29.9 and 2.5. */
 static const er_product_kind products_avx2[] = {
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_single_avx2,
-      ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0, 32, er_ternary_pairs_single_four_avx2 },
+      ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0, 32, er_ternary_pairs_single_four_avx2, 0 },
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_double_avx2,
-      ER_FORM_PAIRS, 4, 2, 32, 4, 15, 4, 0, 32, er_ternary_pairs_double_four_avx2 },
+      ER_FORM_PAIRS, 4, 2, 32, 4, 15, 4, 0, 32, er_ternary_pairs_double_four_avx2, 0 },
     { er_operands_avx2, er_binary_seven_tables_avx2, er_ternary_pairs_single_avx2,
-      ER_FORM_BITS, 7, 1, 32, 4, 18, 7, 0, 32, NULL },
+      ER_FORM_BITS, 7, 1, 32, 4, 18, 7, 0, 32, NULL, 0 },
     { er_operands_avx2, er_binary_seven_tables_avx2, er_ternary_pairs_double_avx2,
-      ER_FORM_BITS, 7, 2, 32, 4, 9, 7, 0, 32, NULL },
+      ER_FORM_BITS, 7, 2, 32, 4, 9, 7, 0, 32, NULL, 0 },
+    { er_operands_avx2, er_pow2_tables_avx2, er_pow2_single_avx2,
+      ER_FORM_NIBBLES, 4, 1, 16, 2, 127, 0, 0, 128, NULL, 7 },
+    { er_operands_avx2, er_pow2_tables_avx2, er_pow2_double_avx2,
+      ER_FORM_NIBBLES, 4, 2, 16, 2, 31, 0, 0, 128, NULL, 6 },
 };
 #endif
 
@@ -51,30 +58,37 @@ er_add_wide_fn er_add_wide_avx512;
 er_outputs_fn er_outputs_avx512;
 er_operands_fn er_operands_avx512;
 er_tables_fn er_ternary_four_tables_avx512, er_ternary_two_fours_tables_avx512, er_ternary_five_tables_avx512;
-er_tables_fn er_binary_seven_tables_avx512;
+er_tables_fn er_binary_seven_tables_avx512, er_pow2_tables_avx512;
 er_product_fn er_ternary_four_single_avx512, er_ternary_four_double_avx512;
 er_product_fn er_ternary_five_single_avx512, er_ternary_five_double_avx512, er_binary_seven_double_avx512;
 er_product_four_fn er_ternary_five_single_four_avx512, er_ternary_five_double_four_avx512;
+er_product_fn er_pow2_single_avx512, er_pow2_double_avx512;
 er_gates_fn er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512;
 
 /* Five weights a byte cost more instructions than four and fewer loads: better once the weights leave the
  * first-level cache. Steps in us by bench_step, Zen 5 at 3.6 GHz, with four and with five:
  *      clamp 12    W1 0.47 0.48    W2 1.58 1.43    W3 2.68 2.28    W4L 11.1 9.4    W4G 17.9 14.7
  *      clamp 25    W1 0.48 0.51    W2 1.55 1.56    W3 2.65 2.6     W4L 11.9 10.8
- * in models of 0.15, 0.6, 1.2, 4.4 and 6.3 million weights. */
+ * in models of 0.15, 0.6, 1.2, 4.4 and 6.3 million weights. Scalar takes, and this, on W1 and clamp 12: binary
+ * 28.8 and 0.45 us, power of two 30.4 and 2.0, two ternary planes 54 and 1.7; ternary, clamp 127: 29.9 and 1.1.
+ * The digit model, whose last layer of 13 rows is powers of two: 1.34 us instead of 3.4 with that layer scalar. */
 static const er_product_kind products_avx512[] = {
     { er_operands_avx512, er_ternary_four_tables_avx512, er_ternary_four_single_avx512,
-      ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0, 128, NULL },
+      ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0, 128, NULL, 0 },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_single_avx512,
-      ER_FORM_FIVE, 5, 1, 64, 8, 25, 5, 1 << 21, 128, er_ternary_five_single_four_avx512 },
+      ER_FORM_FIVE, 5, 1, 64, 8, 25, 5, 1 << 21, 128, er_ternary_five_single_four_avx512, 0 },
     { er_operands_avx512, er_ternary_two_fours_tables_avx512, er_ternary_four_double_avx512,
-      ER_FORM_TWO_FOURS, 4, 2, 64, 10, 15, 4, 0, 96, NULL },
+      ER_FORM_TWO_FOURS, 4, 2, 64, 10, 15, 4, 0, 96, NULL, 0 },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_double_avx512,
-      ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18, 128, er_ternary_five_double_four_avx512 },
+      ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18, 128, er_ternary_five_double_four_avx512, 0 },
     { er_operands_avx512, er_binary_seven_tables_avx512, er_ternary_four_single_avx512,
-      ER_FORM_BITS, 7, 1, 64, 10, 18, 7, 0, 128, NULL },
+      ER_FORM_BITS, 7, 1, 64, 10, 18, 7, 0, 128, NULL, 0 },
     { er_operands_avx512, er_binary_seven_tables_avx512, er_binary_seven_double_avx512,
-      ER_FORM_BITS, 7, 2, 64, 10, 9, 7, 0, 128, NULL },
+      ER_FORM_BITS, 7, 2, 64, 10, 9, 7, 0, 128, NULL, 0 },
+    { er_operands_avx512, er_pow2_tables_avx512, er_pow2_single_avx512,
+      ER_FORM_NIBBLES, 8, 1, 16, 4, 127, 0, 0, 256, NULL, 7 },
+    { er_operands_avx512, er_pow2_tables_avx512, er_pow2_double_avx512,
+      ER_FORM_NIBBLES, 8, 2, 16, 4, 31, 0, 0, 256, NULL, 6 },
 };
 #endif
 
@@ -97,13 +111,13 @@ er_gates_fn er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_g
  * a weight, counted (0.075 in loops of six groups; two groups of 81 entries take 0.13). */
 static const er_product_kind products_neon[] = {
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_single_neon,
-      ER_FORM_THREE, 3, 1, 16, ER_NEON_BLOCKS, 31, 3, 0, 32, NULL },
+      ER_FORM_THREE, 3, 1, 16, ER_NEON_BLOCKS, 31, 3, 0, 32, NULL, 0 },
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_three_neon,
-      ER_FORM_THREE, 3, 3, 16, ER_NEON_BLOCKS, 14, 3, 0, 32, NULL },
+      ER_FORM_THREE, 3, 3, 16, ER_NEON_BLOCKS, 14, 3, 0, 32, NULL, 0 },
     { er_operands_neon, er_binary_five_tables_neon, er_ternary_triples_single_neon,
-      ER_FORM_BITS, 5, 1, 16, ER_NEON_BLOCKS, 25, 5, 0, 32, NULL },
+      ER_FORM_BITS, 5, 1, 16, ER_NEON_BLOCKS, 25, 5, 0, 32, NULL, 0 },
     { er_operands_neon, er_binary_five_tables_neon, er_ternary_triples_three_neon,
-      ER_FORM_BITS, 5, 3, 16, ER_NEON_BLOCKS, 8, 5, 0, 32, NULL },
+      ER_FORM_BITS, 5, 3, 16, ER_NEON_BLOCKS, 8, 5, 0, 32, NULL, 0 },
 };
 #endif
 

@@ -110,6 +110,17 @@ static void make_tables(const er_compound *compound, const int16_t *x, const er_
     }
 }
 
+/* Add the sums of a product, times 2^shift, to those of the matrix. */
+static void add_part(const er_compound *compound, const er_kernels *kernels, const int16_t *part, uint32_t shift,
+                     uint32_t add, int16_t *narrow, int32_t *wide)
+{
+    if (compound->narrow) {
+        kernels->add_narrow(narrow, part, compound->rows, shift, add);
+    } else {
+        kernels->add_wide(wide, part, compound->rows, shift, add);
+    }
+}
+
 /* The sums of a matrix by its plan's compound: added up in `narrow`, or if the compound is not, in `wide`,
  * plane after plane. */
 static void run_compound(const er_compound *compound, const int16_t *x, const er_work *work, int16_t *narrow,
@@ -117,6 +128,7 @@ static void run_compound(const er_compound *compound, const int16_t *x, const er
 {
     const er_kernels *kernels = work->kernels;
     const er_product *whole = &compound->whole, *product = compound->products;
+    const uint32_t split = whole->kind->split;
     uint32_t plane, part, digit, shift;
 
     if (!whole->tables_kept || !work->carried_valid) {
@@ -131,12 +143,11 @@ static void run_compound(const er_compound *compound, const int16_t *x, const er
 
             for (digit = compound->digit_count, shift = 0; digit > 0; digit--, shift += ER_DIGIT_BITS) {
                 product->kind->run(product, tables, work->part);
-                if (compound->narrow) {
-                    kernels->add_narrow(narrow, work->part, compound->rows, shift, add);
-                } else {
-                    kernels->add_wide(wide, work->part, compound->rows, shift, add);
-                }
+                add_part(compound, kernels, work->part, shift, add, narrow, wide);
                 add = 1;
+                if (split > 0) {
+                    add_part(compound, kernels, work->part + product->coarse_offset, shift + split, 1, narrow, wide);
+                }
                 tables += compound->digit_tables;
                 ER_OPAQUE(tables);
             }

@@ -98,7 +98,9 @@ static int64_t half_of(const er_matrix *matrix)
 /* The encoding whose weights a form codes. */
 static uint32_t form_encoding(uint32_t form)
 {
-    return form == ER_FORM_BITS ? ER_ENCODING_BINARY : ER_ENCODING_TERNARY;
+    return form == ER_FORM_BITS      ? ER_ENCODING_BINARY
+           : form == ER_FORM_NIBBLES ? ER_ENCODING_POW2
+                                     : ER_ENCODING_TERNARY;
 }
 
 /* The kind of product for an encoding and operands, or null: the last that they and the size of the model
@@ -146,7 +148,7 @@ static uint8_t group_code(const er_product_kind *kind, const int8_t *w)
     }
 }
 
-/* The weights of a row, with zeros behind them, into p->row. */
+/* The weights of a row, powers of two as their codes, with zeros behind them, into p->row. */
 static void unpack_row(planner *p, const er_matrix *matrix, uint32_t plane, uint32_t row)
 {
     const uint8_t *bytes = matrix->weights[plane] + (size_t)row * matrix->row_bytes;
@@ -159,6 +161,12 @@ static void unpack_row(planner *p, const er_matrix *matrix, uint32_t plane, uint
             to[i] = bytes[i / 8] >> (i % 8) & 1 ? 1 : -1;
         }
         break;
+    case ER_ENCODING_POW2:
+        for (i = 0; i < matrix->row_bytes; i++, to += 2) {
+            to[0] = bytes[i] & 15;
+            to[1] = (int8_t)(bytes[i] >> 4);
+        }
+        break;
     default:
         for (i = 0; i < matrix->row_bytes; i++, to += 5) {
             memcpy(to, p->trits[bytes[i]], 5);
@@ -168,14 +176,29 @@ static void unpack_row(planner *p, const er_matrix *matrix, uint32_t plane, uint
     memset(p->row + matrix->columns, 0, ROW_PADDING);
 }
 
-/* Bytes that a block of rows has in a group of columns. */
+/* Bytes that a block of rows has in a group of columns. A byte of ER_FORM_NIBBLES has two of its columns, the
+ * others one code for all of them. */
 static uint32_t block_bytes(const er_product_kind *kind)
 {
-    return kind->block_rows;
+    return kind->form == ER_FORM_NIBBLES ? kind->block_rows * kind->group_columns / 2 : kind->block_rows;
 }
 
-/* Weights of one row in the layout of a product: the code of each group. to: the place of the row's lane in
- * the first pass. */
+/* The code or codes of a group of one row. to: the place of the row's lane. */
+static void pack_group(const er_product_kind *kind, const int8_t *weights, uint8_t *to)
+{
+    const uint32_t half = kind->group_columns / 2;
+    uint32_t k;
+
+    if (kind->form != ER_FORM_NIBBLES) {
+        *to = group_code(kind, weights);
+        return;
+    }
+    for (k = 0; k < half; k++) {
+        to[k * kind->block_rows] = (uint8_t)(weights[k] | weights[k + half] << 4);
+    }
+}
+
+/* Weights of one row in the layout of a product. to: the place of the row's lane in the first pass. */
 static void pack_row(const er_product *product, const int8_t *weights, size_t pass_bytes, uint8_t *to)
 {
     const er_product_kind *kind = product->kind;
@@ -183,10 +206,12 @@ static void pack_row(const er_product *product, const int8_t *weights, size_t pa
 
     for (pass = 0; pass < product->pass_count; pass++, to += pass_bytes) {
         for (group = 0; group < kind->pass_groups; group++, weights += kind->group_columns) {
-            const uint8_t code = group_code(kind, weights);
-            const int moved = kind->form == ER_FORM_TWO_FOURS && group % 2 != 0 && code >= 64;
+            uint8_t *code = to + group * block_bytes(kind);
 
-            to[group * block_bytes(kind)] = (uint8_t)(moved ? code + 32 : code);
+            pack_group(kind, weights, code);
+            if (kind->form == ER_FORM_TWO_FOURS && group % 2 != 0 && *code >= 64) {
+                *code += 32;
+            }
         }
     }
 }
@@ -241,11 +266,17 @@ typedef struct method {
     int is_compound;
 } method;
 
+/* The greatest term of a sum of 16 bits, an operand, a digit, or a part of a split product. */
+static int32_t greatest_term(const method *m)
+{
+    return m->kind->split > 0 ? 1 << (m->kind->split - 1) : m->clamp;
+}
+
 /* One product if there is a kind for the clamp and sums of all columns fit 16 bits, else a compound. */
 static method choose_method(const planner *p, const er_matrix *matrix)
 {
     method m = { choose_kind(p, matrix->encoding, matrix->clamp), matrix->clamp, 1, matrix->columns, 1, 0 };
-    uint32_t plane;
+    uint32_t plane, most_columns;
 
     if (m.kind == NULL && p->kernels->digits != NULL) {
         m.digit_count = matrix->clamp <= INT8_MAX ? 2 : ER_MOST_DIGITS;
@@ -255,17 +286,30 @@ static method choose_method(const planner *p, const er_matrix *matrix)
     if (m.kind == NULL) {
         return m;
     }
+    most_columns = (uint32_t)(MOST_SUM / greatest_term(&m));
     for (plane = 0; plane < matrix->plane_count; plane++) {
-        if ((int64_t)m.part_columns * m.clamp > MOST_SUM && !plane_fits(p, matrix, plane)) {
-            m.part_columns = (uint32_t)(MOST_SUM / m.clamp) / column_unit(m.kind) * column_unit(m.kind);
+        if (m.part_columns > most_columns && (m.kind->split > 0 || !plane_fits(p, matrix, plane))) {
+            m.part_columns = most_columns / column_unit(m.kind) * column_unit(m.kind);
         }
     }
     m.part_count = (matrix->columns + m.part_columns - 1) / m.part_columns;
-    m.is_compound = m.digit_count > 1 || m.part_count > 1 || matrix->plane_count > 1;
+    m.is_compound = m.digit_count > 1 || m.part_count > 1 || matrix->plane_count > 1 || m.kind->split > 0;
     if (m.is_compound && p->kernels->add_wide == NULL) {
         m.kind = NULL;
     }
     return m;
+}
+
+/* Minus so many biases, modulo 2^16. */
+static int32_t less_biases(uint32_t count, int32_t bias)
+{
+    return (int16_t)(uint16_t)(0u - count * (uint32_t)bias);
+}
+
+/* The first value of sums of even and odd bytes together, modulo 2^16. */
+static int32_t both_bytes(int32_t start)
+{
+    return (int16_t)(uint16_t)((uint32_t)start + ((uint32_t)start << 8));
 }
 
 /* Take memory for a product of so many rows and columns and fill it in, but for its weights. Returns the place
@@ -290,9 +334,17 @@ static uint8_t *plan_product(planner *p, er_product *product, const method *m, c
     product->tall_count = blocks - tiles * (product->tile_blocks - 1);
     product->low_count = tiles - product->tall_count;
     product->clamp = matrix->clamp;
-    product->table_bias = m->clamp * kind->bias_clamps;
-    product->start = (int16_t)(uint16_t)(0u - groups * (uint32_t)product->table_bias);
-    product->start_both = (int16_t)(uint16_t)((uint32_t)product->start + ((uint32_t)product->start << 8));
+    if (kind->split > 0) {      /* two look-ups a group in each sum */
+        product->table_bias = greatest_term(m) - 1;
+        product->start = less_biases(2 * groups, product->table_bias);
+        product->coarse_start = less_biases(2 * groups, product->table_bias + 1);
+        product->coarse_start_both = both_bytes(product->coarse_start);
+        product->coarse_offset = round_up(rows, ER_BLOCK_ROWS);
+    } else {
+        product->table_bias = m->clamp * kind->bias_clamps;
+        product->start = less_biases(groups, product->table_bias);
+    }
+    product->start_both = both_bytes(product->start);
     product->operand_shift = matrix->operand_shift;
     product->three_quarters = matrix->three_quarters;
     if (p->base != NULL) {
@@ -370,7 +422,7 @@ static void plan_compound(planner *p, er_matrix *matrix, const method *m)
         compound->part_tables = (size_t)(m->part_columns / m->kind->group_columns) * m->kind->group_table;
         matrix->compound = compound;
         grow(&p->model->sum_count, round_up(matrix->rows, ER_BLOCK_ROWS) + ER_SUM_PADDING);
-        grow(&p->model->part_count, round_up(matrix->rows, ER_BLOCK_ROWS));
+        grow(&p->model->part_count, (m->kind->split > 0 ? 2 : 1) * (size_t)round_up(matrix->rows, ER_BLOCK_ROWS));
     }
     for (plane = 0; plane < matrix->plane_count; plane++) {
         for (part = 0; part < m->part_count; part++) {

@@ -40,7 +40,7 @@ er_gemv_fn er_pow2_gemv_scalar;
 enum {
     ER_BLOCK_ROWS = 64,         /* rows of a product are padded to this */
     ER_BLOCK_UNITS = 32,        /* units of a gate are padded to this */
-    ER_GROUP_TABLE = 128,       /* bytes of scratch for the table of one group of columns, at most */
+    ER_GROUP_TABLE = 128,       /* bytes of the table of one group of columns in most kinds of AVX-512 */
     ER_BYTE_PADDING = 128,      /* operand bytes behind the last column, all zero */
     ER_VECTORS = 4,             /* of er_product_four_fn */
     ER_SUM_PADDING = 64,        /* sums behind the last block, of no meaning */
@@ -61,7 +61,8 @@ enum {
     ER_FORM_PAIRS = 3,          /* four, as two pairs: see ternary_product_avx2.c */
     ER_FORM_THREE = 4,          /* three: d0 + 3 d1 + 9 d2, d = weight + 1 */
     ER_FORM_TWO_FOURS = 5,      /* as ER_FORM_FOUR, but every other group has codes of 64 or more increased by 32 */
-    ER_FORM_BITS = 6            /* binary weights: bit k is 1 if weight k is 1 */
+    ER_FORM_BITS = 6,           /* binary weights: bit k is 1 if weight k is 1 */
+    ER_FORM_NIBBLES = 7         /* two powers of two as in the file, see pow2_product_avx512.c */
 };
 
 /* A matrix whose clamp no kind of product has room for is multiplied by the digits of its operands to base
@@ -75,10 +76,11 @@ struct er_product;
 typedef void er_operands_fn(const struct er_product *product, const int16_t *x, int8_t *operands);
 
 /* The tables of all groups from the operands of er_operands_fn. tables: uint8
- * [shape=(product->group_count, ER_GROUP_TABLE at most)], 64-byte aligned. */
+ * [shape=(product->group_count, product->kind->group_table)], 64-byte aligned. */
 typedef void er_tables_fn(const struct er_product *product, const int8_t *operands, uint8_t *tables);
 
-/* N2: the sums of all rows, int16 [shape=(rows padded to ER_BLOCK_ROWS)], 64-byte aligned, overwritten. */
+/* N2: the sums of all rows, int16 [shape=(rows padded to ER_BLOCK_ROWS)], 64-byte aligned, overwritten; if the
+ * kind splits products, fine sums and, product->coarse_offset values behind, as many coarse ones. */
 typedef void er_product_fn(const struct er_product *product, const uint8_t *tables, int16_t *sums);
 
 /* The same for ER_VECTORS vectors at once, which share each load of weights. tables, sums: of each vector. */
@@ -100,6 +102,7 @@ typedef struct er_product_kind {
     uint32_t least_weights;     /* worth it from so many weights in a model on */
     uint32_t group_table;       /* bytes of the table of a group */
     er_product_four_fn *run_four;   /* null: not worth it */
+    uint32_t split;             /* 0, or sums are fine ones and 2^split times coarse ones */
 } er_product_kind;
 
 /* A matrix of one plane, or a part of its columns, made ready for an ISA. Every loop bound stands here, so
@@ -117,6 +120,9 @@ typedef struct er_product {
     int32_t table_bias;         /* makes table entries unsigned */
     int32_t start;              /* first value of the sums: minus all biases, mod 2^16 */
     int32_t start_both;         /* start + 256 start, mod 2^16: of sums of even and odd bytes together */
+    int32_t coarse_start;       /* the same of coarse sums, if the kind splits */
+    int32_t coarse_start_both;
+    size_t coarse_offset;       /* from fine to coarse sums */
     uint32_t operand_shift;     /* s */
     uint32_t three_quarters;    /* 0 or 1 */
     size_t table_offset;        /* where in the stream's table memory its tables are built */
@@ -126,7 +132,7 @@ typedef struct er_product {
 } er_product;
 
 /* A matrix whose sums take several products: one for each plane, each part of the columns that is short
- * enough for sums of 16 bits, and each digit of the operands. */
+ * enough for sums of 16 bits, and each digit of the operands; or whose kind splits products. */
 typedef struct er_compound {
     er_product whole;           /* operands, or their digits, and tables of all columns; never run */
     const er_product *products; /* [plane_count][part_count] */
