@@ -19,6 +19,10 @@ void er_gru_step(const er_layer *layer, const er_work *work, const int16_t *x, i
     if (layer->gates != NULL) {
         const er_sums sums = er_layer_sums(layer, x, h, work);
 
+        if (reset_before) {
+            work->kernels->reset(layer->gates, sums.x, sums.h, h, work->gated);
+            er_layer_late_sums(layer, work->gated, work);
+        }
         work->kernels->gates[layer->kind](layer->gates, sums.x, sums.h, h);
         return;
     }

@@ -26,6 +26,7 @@ er_tables_fn er_pow2_tables_avx2;
 er_product_fn er_ternary_pairs_single_avx2, er_ternary_pairs_double_avx2;
 er_product_four_fn er_ternary_pairs_single_four_avx2, er_ternary_pairs_double_four_avx2;
 er_product_fn er_pow2_single_avx2, er_pow2_double_avx2;
+er_reset_fn er_gru_reset_avx2;
 er_gates_fn er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2;
 
 /* AVX2 is bound by instructions at all sizes, so two bits a weight serve all of them. Two groups a pass
@@ -63,6 +64,7 @@ er_product_fn er_ternary_four_single_avx512, er_ternary_four_double_avx512;
 er_product_fn er_ternary_five_single_avx512, er_ternary_five_double_avx512, er_binary_seven_double_avx512;
 er_product_four_fn er_ternary_five_single_four_avx512, er_ternary_five_double_four_avx512;
 er_product_fn er_pow2_single_avx512, er_pow2_double_avx512;
+er_reset_fn er_gru_reset_avx512;
 er_gates_fn er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512;
 
 /* Five weights a byte cost more instructions than four and fewer loads: better once the weights leave the
@@ -105,6 +107,7 @@ er_logits_fn er_logits_neon;
 er_operands_fn er_operands_neon;
 er_tables_fn er_ternary_triples_tables_neon, er_binary_five_tables_neon;
 er_product_fn er_ternary_triples_single_neon, er_ternary_triples_three_neon;
+er_reset_fn er_gru_reset_neon;
 er_gates_fn er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_gates_neon;
 
 /* No ARM machine has run these yet: they are exact under qemu. The form is that of the fewest instructions
@@ -123,27 +126,27 @@ static const er_product_kind products_neon[] = {
 
 /* In rising order: the last one that the CPU can run wins. */
 static const er_kernels table[] = {
-    { "scalar", 0, GEMV_SCALAR, { NULL, NULL, NULL, NULL, NULL },
+    { "scalar", 0, GEMV_SCALAR, { NULL, NULL, NULL, NULL, NULL }, NULL,
       er_widen_scalar, er_quantize_scalar, er_logits_scalar, ER_TERMS_MASKS, ER_UNSHIFTED_NONE,
       NULL, 0, NULL, NULL, NULL, NULL },
 #if defined(ER_KERNELS_AVX2)
     { "avx2", ER_CPU_AVX2, GEMV_SCALAR,
       { NULL, er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2 },
-      er_widen_avx2, er_quantize_avx2, er_logits_avx2, ER_TERMS_FLAGS, ER_UNSHIFTED_LANES,
+      er_gru_reset_avx2, er_widen_avx2, er_quantize_avx2, er_logits_avx2, ER_TERMS_FLAGS, ER_UNSHIFTED_LANES,
       products_avx2, sizeof products_avx2 / sizeof products_avx2[0],
       er_digits_avx2, er_add_narrow_avx2, er_add_wide_avx2, er_outputs_avx2 },
 #endif
 #if defined(ER_KERNELS_AVX512)
     { "avx512", ER_CPU_AVX512, GEMV_SCALAR,
       { NULL, er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512 },
-      er_widen_avx512, er_quantize_avx512, er_logits_avx512, ER_TERMS_MASKS, ER_UNSHIFTED_PACKED,
+      er_gru_reset_avx512, er_widen_avx512, er_quantize_avx512, er_logits_avx512, ER_TERMS_MASKS, ER_UNSHIFTED_PACKED,
       products_avx512, sizeof products_avx512 / sizeof products_avx512[0],
       er_digits_avx512, er_add_narrow_avx512, er_add_wide_avx512, er_outputs_avx512 },
 #endif
 #if defined(ER_KERNELS_NEON)
     { "neon", ER_CPU_NEON, GEMV_SCALAR,
       { NULL, er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_gates_neon },
-      er_widen_neon, FLOATS_NEON, ER_TERMS_COUNTS, ER_UNSHIFTED_NONE,
+      er_gru_reset_neon, er_widen_neon, FLOATS_NEON, ER_TERMS_COUNTS, ER_UNSHIFTED_NONE,
       products_neon, sizeof products_neon / sizeof products_neon[0], NULL, NULL, NULL, NULL },
 #endif
 };

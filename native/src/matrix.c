@@ -186,7 +186,7 @@ const int16_t *er_matrix_sums(const er_matrix *matrix, const int16_t *x, const e
 /* See matrix.h. Rows that are scaled together come first: their padding is overwritten by the others. */
 er_sums er_layer_sums(const er_layer *layer, const int16_t *x, const int16_t *h, const er_work *work)
 {
-    const er_matrix *w_x = &layer->matrix[0], *w_h = &layer->matrix[1];
+    const er_matrix *w_x = &layer->matrix[0], *w_h = layer->halves != NULL ? layer->halves : &layer->matrix[1];
     const er_outputs *shared = layer->outputs, *of_x, *of_h;
     er_outputs_fn *outputs = work->kernels->outputs;
     er_sums sums = { work->sums_x, work->sums_h };
@@ -209,6 +209,22 @@ er_sums er_layer_sums(const er_layer *layer, const int16_t *x, const int16_t *h,
     }
     outputs(of_x, work->acc_x + of_x->first_row, NULL, work->sums_x + of_x->first_row);
     return sums;
+}
+
+/* See matrix.h. The rows n do not begin at a cache line as products want it: their sums are copied. */
+void er_layer_late_sums(const er_layer *layer, const int16_t *gated, const er_work *work)
+{
+    const er_matrix *half = &layer->halves[1];
+    er_work late = *work;           /* W_x has its sums in the scratch of others */
+    int16_t *sums_n = work->sums_h + layer->output_size + layer->output_size;
+
+    late.sums_x = work->sums_h + layer->gates->late_offset;
+    if (layer->outputs == NULL) {
+        memcpy(sums_n, er_matrix_sums(half, gated, &late, late.sums_x), layer->output_size * sizeof *sums_n);
+        return;
+    }
+    er_matrix_product(half, 0, half->rows, gated, &late, work->acc_h);
+    work->kernels->outputs(&layer->outputs[3], work->acc_h, NULL, sums_n);
 }
 
 /* See matrix.h. The first row's address is found by additions. */

@@ -40,9 +40,12 @@ typedef struct er_sums {
     const int16_t *x, *h;
 } er_sums;
 
-/* What the gates of a layer take: the sums of its matrices on x and, unless it is dense, on h; where 16 bits do
+/* What the gates of a layer with gates take: the sums of its matrices on x and, unless it is dense, on h; where 16 bits do
  * not hold them, the outputs by N3 to N6. */
 er_sums er_layer_sums(const er_layer *layer, const int16_t *x, const int16_t *h, const er_work *work);
+
+/* The rest of a gru with RESET_BEFORE, whose er_layer_sums leave out the rows n of W_h: these on gated. */
+void er_layer_late_sums(const er_layer *layer, const int16_t *gated, const er_work *work);
 
 /* N1, N2 of a product. Tables are made at tables, or, if that is null, where they belong in work, unless
  * they have been kept there. */

@@ -54,8 +54,11 @@ typedef struct er_layer {
     const uint8_t *initial_state;           /* [state_size] little-endian i16, or null */
     er_matrix matrix[2];                    /* W or W_x, then W_h */
     const er_gates *gates;                  /* of the plan; null: the scalar form */
-    const er_outputs *outputs;              /* [3] null if 16 bits hold all sums; else of the rows that are
-                                             * scaled together (N6), then of the other rows of each matrix */
+    const er_outputs *outputs;              /* [4] null if 16 bits hold all sums; else of the rows that are
+                                             * scaled together (N6), then of the other rows of W or W_x, of W_h
+                                             * or its halves */
+    const er_matrix *halves;                /* [2] with RESET_BEFORE and gates: the rows r and z of W_h, then n;
+                                             * for products only */
 } er_layer;
 
 typedef struct er_decoder_config {

@@ -500,9 +500,11 @@ static void keep_tables(struct er_model *model)
     uint32_t i;
 
     for (i = 0; i + 1 < model->layer_count; i++) {
-        const er_matrix *w_h = &model->layers[i].matrix[1], *next = &model->layers[i + 1].matrix[0];
+        const er_layer *layer = &model->layers[i];
+        const er_matrix *w_h = layer->halves != NULL ? layer->halves : &layer->matrix[1];
+        const er_matrix *next = &layer[1].matrix[0];
 
-        if (model->layers[i].matrix_count == 2 && tables_of(w_h) != tables_of(next) && share_tables(w_h, next)) {
+        if (layer->matrix_count == 2 && tables_of(w_h) != tables_of(next) && share_tables(w_h, next)) {
             er_product *product = tables_of(w_h);
 
             product->tables_kept = 1;
@@ -567,10 +569,10 @@ static int layer_fits(const planner *p, const er_layer *layer)
     return 1;
 }
 
-/* Term codes and biases of the rows first_row .. first_row + row_count - 1 of a matrix, for sums of 32 bits.
- * other: the matrix whose bias is added, or null. */
+/* Term codes and biases of the rows first_row .. first_row + row_count - 1 of a matrix, for sums of 32 bits, of
+ * which each plane has plane_rows. other: the matrix whose bias is added, or null. */
 static void plan_outputs(planner *p, er_outputs *outputs, const er_matrix *matrix, const er_matrix *other,
-                         uint32_t first_row, uint32_t row_count)
+                         uint32_t first_row, uint32_t row_count, uint32_t plane_rows)
 {
     const uint32_t padded = round_up(row_count, ER_OUTPUT_ROWS);
     const size_t terms_size = (size_t)matrix->plane_count * padded * sizeof(uint16_t);
@@ -588,7 +590,7 @@ static void plan_outputs(planner *p, er_outputs *outputs, const er_matrix *matri
     outputs->row_count = padded;
     outputs->first_row = first_row;
     outputs->plane_count = matrix->plane_count;
-    outputs->plane_rows = matrix->rows;
+    outputs->plane_rows = plane_rows;
     outputs->left_shift = matrix->left_shift;
     for (row = 0; row < row_count; row++) {
         bias[row] = row_bias(matrix, first_row + row, 0) + (other == NULL ? 0 : row_bias(other, first_row + row, 0));
@@ -726,6 +728,47 @@ static uint32_t shifts_are_exact(const planner *p, const er_layer *layer)
     return 1;
 }
 
+/* Rows whose output is `bias` whatever their sums are. With 32767 the gate is 255, and a product with that
+ * changes nothing (N7). */
+static void fill_open(er_scale_block *block, int16_t bias, uint32_t terms)
+{
+    uint32_t i;
+
+    memset(block, 0, sizeof *block);
+    for (i = 0; i < ER_BLOCK_UNITS; i++) {
+        block->shift1[i] = block->shift2[i] = term_word(0, terms);
+        block->bias[i] = bias;
+    }
+}
+
+/* Whether the kernels have gates for a layer. */
+static int has_gates(const er_kernels *kernels, const er_layer *layer)
+{
+    return kernels->gates[layer->kind] != NULL &&
+           ((layer->flags & ER_LAYER_RESET_BEFORE) == 0 || kernels->reset != NULL);
+}
+
+/* Lay out W_h of a gru with RESET_BEFORE, whose rows n are multiplied later than r and z, by another vector. */
+static void plan_halves(planner *p, er_layer *layer)
+{
+    er_matrix *place = take(p, 2 * sizeof *place);
+    uint32_t k, plane;
+
+    for (k = 0; k < 2; k++) {
+        er_matrix half = layer->matrix[1];
+
+        half.rows = k == 0 ? 2 * layer->output_size : layer->output_size;
+        for (plane = 0; plane < half.plane_count; plane++) {
+            half.weights[plane] += k == 0 ? 0 : 2 * (size_t)layer->output_size * half.row_bytes;
+        }
+        plan_matrix(p, &half, NULL);
+        if (p->base != NULL) {
+            memcpy(place + k, &half, sizeof half);
+            layer->halves = place;
+        }
+    }
+}
+
 /* Lay out the gates of a layer, if there are kernels for them. Where 16 bits do not hold all sums, rows are
  * scaled on 32 bits first, and then the gates take outputs for sums. */
 static void plan_gates(planner *p, er_layer *layer)
@@ -734,27 +777,32 @@ static void plan_gates(planner *p, er_layer *layer)
     const er_matrix *w_x = &layer->matrix[0], *w_h = &layer->matrix[1];
     const uint32_t units = layer->output_size, rows = w_x->rows;
     const uint32_t unit_blocks = round_up(units, ER_BLOCK_UNITS) / ER_BLOCK_UNITS;
-    const int wide = !layer_fits(p, layer);
+    const int wide = !layer_fits(p, layer), reset_before = (layer->flags & ER_LAYER_RESET_BEFORE) != 0;
     er_gates *gates;
-    er_scale_block *scale;
+    er_scale_block *scale, *reset_scale;
     er_packed_scale *packed;
     uint32_t first, gate, k;
 
-    if (kernels->gates[layer->kind] == NULL || (layer->flags & ER_LAYER_RESET_BEFORE) != 0 ||
-        (wide && kernels->outputs == NULL)) {
+    if (!has_gates(kernels, layer) || (wide && kernels->outputs == NULL)) {
         return;
     }
     gates = take(p, sizeof *gates);
     scale = take(p, (size_t)unit_blocks * (rows / units) * layer->matrix_count * sizeof *scale);
+    reset_scale = take(p, reset_before ? (size_t)unit_blocks * 2 * sizeof *scale : 0);
+    if (reset_before) {
+        plan_halves(p, layer);
+    }
     if (wide) {
-        er_outputs *place = take(p, 3 * sizeof *place);
-        er_outputs outputs[3] = { 0 };
+        er_outputs *place = take(p, 4 * sizeof *place);
+        er_outputs outputs[4] = { 0 };
         const uint32_t shared = shared_rows(layer);
+        const uint32_t early = reset_before ? 2 * units : rows;     /* rows of W_h, or of its first half */
 
-        plan_outputs(p, &outputs[0], w_x, w_h, 0, shared);
-        plan_outputs(p, &outputs[1], w_x, NULL, shared, rows - shared);
+        plan_outputs(p, &outputs[0], w_x, w_h, 0, shared, rows);
+        plan_outputs(p, &outputs[1], w_x, NULL, shared, rows - shared, rows);
         if (layer->matrix_count == 2) {
-            plan_outputs(p, &outputs[2], w_h, NULL, shared, rows - shared);
+            plan_outputs(p, &outputs[2], w_h, NULL, shared, early - shared, early);
+            plan_outputs(p, &outputs[3], w_h, NULL, early, rows - early, rows - early);
         }
         if (p->base != NULL) {
             layer->outputs = memcpy(place, outputs, sizeof outputs);
@@ -765,10 +813,11 @@ static void plan_gates(planner *p, er_layer *layer)
     }
     memset(gates, 0, sizeof *gates);
     gates->scales = scale;
+    gates->reset_scales = reset_before ? reset_scale : NULL;
     gates->units = units;
     gates->shared = !wide && (layer->flags & ER_LAYER_SHARED_SCALE) != 0;
     packed = (er_packed_scale *)(void *)scale;
-    gates->unshifted = !wide && kernels->unshifted != ER_UNSHIFTED_NONE && scales_are_unshifted(layer);
+    gates->unshifted = !wide && !reset_before && kernels->unshifted != ER_UNSHIFTED_NONE && scales_are_unshifted(layer);
     gates->exact = gates->unshifted && kernels->unshifted == ER_UNSHIFTED_PACKED && shifts_are_exact(p, layer);
     gates->left_shift_x = wide ? 0 : w_x->left_shift;
     gates->left_shift_h = wide ? 0 : layer->matrix[layer->matrix_count - 1].left_shift;
@@ -776,22 +825,31 @@ static void plan_gates(planner *p, er_layer *layer)
     for (first = 0; first < units; first += ER_BLOCK_UNITS) {
         for (gate = 0; gate < rows / units; gate++) {
             const uint32_t row = gate * units + first;
-            const int shared = !wide && row < shared_rows(layer);
+            const int shared = !wide && row < shared_rows(layer), is_reset = reset_before && gate == 0;
+            er_scale_block **to = is_reset ? &reset_scale : &scale;
 
-            for (k = 0; k < (shared ? 1 : layer->matrix_count); k++, scale++) {
+            for (k = 0; k < (shared ? 1 : layer->matrix_count); k++) {
                 const er_matrix *other = shared ? w_h : NULL;
+                er_scale_block *block = (*to)++;
 
                 if (wide) {
-                    fill_plain(scale, kernels->terms);
+                    fill_plain(block, kernels->terms);
                 } else if (gates->unshifted && kernels->unshifted == ER_UNSHIFTED_PACKED) {
                     fill_packed(packed++, &layer->matrix[k], other, row, units - first);
                 } else if (gates->unshifted) {
-                    fill_unshifted((er_unshifted_scale *)(void *)scale, &layer->matrix[k], other, row, units - first);
+                    fill_unshifted((er_unshifted_scale *)(void *)block, &layer->matrix[k], other, row, units - first);
                 } else {
-                    fill_scale(scale, &layer->matrix[k], other, row, units - first, kernels->terms);
+                    fill_scale(block, &layer->matrix[k], other, row, units - first, kernels->terms);
+                }
+                if (is_reset) {
+                    fill_open(scale++, k == 0 ? INT16_MAX : 0, kernels->terms);
                 }
             }
         }
+    }
+    if (reset_before) {
+        gates->late_offset = round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING;
+        grow(&p->model->sum_count, gates->late_offset + round_up(units, ER_BLOCK_ROWS) + ER_SUM_PADDING);
     }
     layer->gates = gates;
     grow(&p->model->sum_count, round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING);
@@ -816,7 +874,7 @@ static size_t lay_out(struct er_model *model, const er_kernels *kernels, void *b
 
         for (k = 0; k < layer->matrix_count; k++) {
             if (k == 1 && (layer->flags & ER_LAYER_RESET_BEFORE) != 0) {
-                continue;                   /* its rows are needed in two parts */
+                continue;                   /* see plan_halves */
             }
             if (k == 0 && i > 0 && matrix_below(&p, i - 1) != NULL) {
                 continue;                   /* laid out below the W_h before it */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Tables of binary weights for the products of ternary_product_neon.c, which look them up as they do those of
- * three ternary weights: a group of five columns has all its 32 signed sums (ER_FORM_BITS). AArch64. */
-#if defined(__aarch64__)
+ * three ternary weights: a group of five columns has all its 32 signed sums (ER_FORM_BITS). NEON. */
+#if defined(__ARM_NEON)
 
 #include <arm_neon.h>
 #include <stddef.h>

@@ -476,6 +476,37 @@ void er_gru_gates_avx2(const er_gates *gates, const int16_t *sums_x, const int16
     }
 }
 
+/* See kernels.h. */
+void er_gru_reset_avx2(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, const int16_t *h,
+                       int16_t *gated_out)
+{
+    const context c = make_context(gates, gates->shared ? 1 : 2);
+    const er_scale_block *scale = gates->reset_scales;
+    uint32_t left = gates->units, k;
+    int16_t r[PART_UNITS];
+
+    while (left > 0) {
+        const uint32_t blocks = part_blocks(left);
+
+        preactivations(&c, scale, sums_x, sums_h, blocks, r);
+        sigmoid_blocks(r, blocks);
+        for (k = 0; k < blocks << 5 && k < left; k += LANES) {
+            const __m256i state = load_units(h + k, left - k);
+
+            store_units(gated_out + k, chain(load(r + k), state, _mm256_setzero_si256()), left - k);
+        }
+        for (k = 0; k < blocks; k++) {
+            scale += c.stride;
+            ER_OPAQUE(scale);
+        }
+        sums_x += PART_UNITS;
+        sums_h += PART_UNITS;
+        h += PART_UNITS;
+        gated_out += PART_UNITS;
+        left = left < PART_UNITS ? 0 : left - PART_UNITS;
+    }
+}
+
 /* rs(a, 1); and rs(a, 3) is rs(a >> 2, 1). */
 INLINE __m256i halve(__m256i a)
 {

@@ -327,6 +327,27 @@ void er_gru_gates_avx512(const er_gates *gates, const int16_t *sums_x, const int
     SELECT(gru)
 }
 
+/* See kernels.h. */
+void er_gru_reset_avx512(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, const int16_t *h,
+                         int16_t *gated_out)
+{
+    const context c = make_context(gates);
+    const void *scales = gates->reset_scales;
+    uint32_t left = gates->units;
+
+    while (left > 0) {
+        const __m512i p = preactivation(&c, scales, 0, sums_x, sums_h, gates->shared, ANY);
+
+        store_units(gated_out, chain(sigmoid_of(&c.table, p), load_units(h, left), _mm512_setzero_si512()), left);
+        scales = skip_scales(scales, gates->shared ? 1 : 2, ANY);
+        sums_x += ER_BLOCK_UNITS;
+        sums_h += ER_BLOCK_UNITS;
+        h += ER_BLOCK_UNITS;
+        gated_out += ER_BLOCK_UNITS;
+        left = left < ER_BLOCK_UNITS ? 0 : left - ER_BLOCK_UNITS;
+    }
+}
+
 /* rs(a, 1); and rs(a, 3) is rs(a >> 2, 1). */
 INLINE __m512i halve(__m512i a)
 {

@@ -359,6 +359,46 @@ void er_gru_gates_neon(const er_gates *gates, const int16_t *sums_x, const int16
     run_units(gates, sums_x, sums_h, out, 0, gates->shared ? gru_shared : gru_apart);
 }
 
+/* N9, r * h of RESET_BEFORE, from h in place. */
+INLINE place reset(const er_gates *gates, uint8_t tables[TABLES][64], place at, uint32_t count, const int shared)
+{
+    const context c = make_context(gates, tables);
+
+    do {
+        const int16_t *scale = at.scale;
+        int16x8_t r[2], gated[2];
+
+        preactivations(&c, &scale, at.x, at.h, shared, r);
+        sigmoid_both(&c.table, r);
+        load_both(at.out, gated);
+        gate_both(r, gated);
+        store_both(at.out, gated);
+        advance(&at, scale);
+    } while (--count > 0);
+    return at;
+}
+
+static place reset_shared(const er_gates *gates, uint8_t tables[TABLES][64], place at, uint32_t count)
+{
+    return reset(gates, tables, at, count, 1);
+}
+
+static place reset_apart(const er_gates *gates, uint8_t tables[TABLES][64], place at, uint32_t count)
+{
+    return reset(gates, tables, at, count, 0);
+}
+
+/* See kernels.h. */
+void er_gru_reset_neon(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, const int16_t *h,
+                       int16_t *gated_out)
+{
+    er_gates only_r = *gates;
+
+    only_r.scales = gates->reset_scales;
+    memcpy(gated_out, h, gates->units * sizeof *h);
+    run_units(&only_r, sums_x, sums_h, gated_out, 0, gates->shared ? reset_shared : reset_apart);
+}
+
 /* N10. */
 INLINE place lstm(const er_gates *gates, uint8_t tables[TABLES][64], place at, uint32_t count, const int shared)
 {

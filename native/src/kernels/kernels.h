@@ -237,12 +237,20 @@ typedef struct er_gates {
     int32_t left_shift_x;       /* -14 .. 15 */
     int32_t left_shift_h;
     uint32_t activation;        /* ER_ACTIVATION_* of rnn and dense */
+    const er_scale_block *reset_scales;     /* of a gru with RESET_BEFORE, else null: r x, r h; or r */
+    size_t late_offset;         /* if so, values from the sums of W_h to scratch for those of its rows n */
 } er_gates;
 
 /* sums_x, sums_h: int16 [shape=(rows of the matrix + ER_SUM_PADDING)]; sums_h unused by dense. out: the
  * state of a recurrent layer, updated, or the output of a dense one, with room for the units padded to
  * ER_BLOCK_UNITS (a masked store would make the next load wait). */
 typedef void er_gates_fn(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, int16_t *out);
+
+/* r * h of a gru with RESET_BEFORE (N9): gated_out[unit] = chain(sigmoid(p_r), h[unit], 0), int16
+ * [shape=(units)], from the sums of the rows r. Its er_gates_fn then finds r open: there gates->scales makes
+ * a gate of 255 of any sums. */
+typedef void er_reset_fn(const er_gates *gates, const int16_t *sums_x, const int16_t *sums_h, const int16_t *h,
+                         int16_t *gated_out);
 
 /* Network inputs to 16 bits, -128 as -127. values_out has room for count padded to ER_BLOCK_UNITS. */
 typedef void er_widen_fn(const int8_t *x, uint32_t count, int16_t *values_out);
@@ -262,6 +270,7 @@ typedef struct er_kernels {
     uint32_t cpu;                   /* ER_CPU_* that must all be there */
     er_gemv_fn *gemv[4];            /* by ER_ENCODING_*; entry 0 is null */
     er_gates_fn *gates[5];          /* by ER_LAYER_*; null: scalar */
+    er_reset_fn *reset;             /* null: a gru with RESET_BEFORE is scalar */
     er_widen_fn *widen;
     er_quantize_fn *quantize;
     er_logits_fn *logits;
