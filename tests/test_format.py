@@ -62,6 +62,12 @@ def test_crc32_is_that_of_zlib(data):
     assert lib.er_crc32(data, len(data)) == zlib.crc32(data)
 
 
+def test_crc32_of_long_data_is_that_of_zlib():
+    data = np.random.default_rng(3).integers(0, 256, 4103, np.uint8).tobytes()
+    for size in range(4090, len(data) + 1):
+        assert lib.er_crc32(data, size) == zlib.crc32(data[:size])
+
+
 def test_crc32_check_value():
     assert lib.er_crc32(b"123456789", 9) == 0xCBF43926
     assert lib.er_crc32(ffi.NULL, 0) == 0

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The parsed model. Written once by format.c, read-only afterwards; nothing here points to memory
- * other than the model's own block (struct, copied file, plan) or, with ER_MODEL_BORROW, the caller's bytes. */
+ * other than the model's own memory (struct, copied file, plan) or, with ER_MODEL_BORROW, the caller's bytes. */
 #ifndef ER_MODEL_H
 #define ER_MODEL_H
 
@@ -73,8 +73,8 @@ typedef struct er_decoder_config {
 struct er_model {
     const uint8_t *file;                    /* the bytes in use, owned or borrowed */
     size_t file_size;
-    size_t model_bytes;                     /* size of the block this struct begins */
-    void *allocation;                       /* what er_model_destroy releases; null in the caller's memory */
+    size_t model_bytes;                     /* size of the block this struct begins, and of the plan */
+    void *allocations[2];                   /* what er_model_destroy releases; null in the caller's memory */
     const struct er_kernels *kernels;       /* of er_kernels_find, set with the options by model.c */
     uint32_t input_size;
     uint32_t output_size;
@@ -132,7 +132,7 @@ static inline float er_logit_unit(const struct er_model *model)
 }
 
 /* Check every rule of FORMAT.md over data (not null) and fill in *model (pointers into data);
- * model_bytes, allocation, kernels and all that belongs to a plan (plan.h) become zero. Does no I/O and
+ * model_bytes, allocations, kernels and all that belongs to a plan (plan.h) become zero. Does no I/O and
  * allocates nothing. On failure *model is undefined and *error, if not null, is filled in. */
 er_status er_format_parse(const uint8_t *data, size_t size, struct er_model *model, er_error *error);
 

@@ -99,13 +99,41 @@ static const uint32_t crc_table[256] = {
     0xB3667A2Eu, 0xC4614AB8u, 0x5D681B02u, 0x2A6F2B94u, 0xB40BBE37u, 0xC30C8EA1u, 0x5A05DF1Bu, 0x2D02EF8Du,
 };
 
-/* One table look-up per byte. The inversions before and after cancel between two parts. */
+/* What the CRC becomes by `size` bytes, a multiple of four, four at a time: tables[k] has the CRC of a byte with
+ * k + 1 zero bytes behind it. A third of the time of single bytes; the tables take a microsecond to make. */
+static uint32_t update_by_four(uint32_t crc, const uint8_t *data, size_t size)
+{
+    uint32_t tables[3][256];
+    uint32_t i, k;
+
+    for (i = 0; i < 256; i++) {
+        uint32_t c = crc_table[i];
+
+        for (k = 0; k < 3; k++) {
+            c = crc_table[c & 0xFF] ^ (c >> 8);
+            tables[k][i] = c;
+        }
+    }
+    for (; size > 0; size -= 4, data += 4) {
+        crc ^= (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
+        crc = tables[2][crc & 0xFF] ^ tables[1][(crc >> 8) & 0xFF] ^ tables[0][(crc >> 16) & 0xFF] ^
+              crc_table[crc >> 24];
+    }
+    return crc;
+}
+
+/* Else one table look-up per byte. The inversions before and after cancel between two parts. */
 uint32_t er_crc32_update(uint32_t crc, const uint8_t *data, size_t size)
 {
+    enum { LONG = 4096 };
+    const size_t by_four = size < LONG ? 0 : size / 4 * 4;
     size_t i;
 
     crc = ~crc;
-    for (i = 0; i < size; i++) {
+    if (by_four > 0) {
+        crc = update_by_four(crc, data, by_four);
+    }
+    for (i = by_four; i < size; i++) {
         crc = crc_table[(crc ^ data[i]) & 0xFF] ^ (crc >> 8);
     }
     return ~crc;
