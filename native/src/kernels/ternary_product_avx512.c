@@ -12,6 +12,7 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "kernels.h"
 #include "opaque.h"
@@ -77,10 +78,14 @@ static inline __attribute__((always_inline)) __m512i sums_of_fours(const int8_t 
     const __m512i first = _mm512_set_epi64(0x0606060606060606, 0x0606060606060606, 0x0404040404040404,
                                            0x0404040404040404, 0x0202020202020202, 0x0202020202020202, 0, 0);
     const __m512i second = _mm512_add_epi8(first, _mm512_set1_epi8(1));
-    const __m512i eight = _mm512_broadcast_i32x4(_mm_loadl_epi64((const __m128i *)(const void *)operands));
-    const __m512i a = _mm512_shuffle_epi8(eight, first);
-    const __m512i b = _mm512_shuffle_epi8(eight, second);
-    __m512i sums = _mm512_mask_add_epi8(bias, 0x0124012401240124, bias, a);
+    int64_t bytes;
+    __m512i eight, a, b, sums;
+
+    memcpy(&bytes, operands, sizeof bytes);
+    eight = _mm512_set1_epi64(bytes);
+    a = _mm512_shuffle_epi8(eight, first);
+    b = _mm512_shuffle_epi8(eight, second);
+    sums = _mm512_mask_add_epi8(bias, 0x0124012401240124, bias, a);
 
     sums = _mm512_mask_sub_epi8(sums, 0x0049004900490049, sums, a);
     sums = _mm512_mask_add_epi8(sums, 0x01C001C001C001C0, sums, b);
