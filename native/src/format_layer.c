@@ -193,8 +193,8 @@ static er_status check_scales(er_parser *parser, const er_matrix *matrix, uint64
     return ER_OK;
 }
 
-/* See model.h. */
-uint32_t er_matrix_row_sum(const er_matrix *matrix, uint32_t plane, uint32_t row)
+/* Magnitude sum of a row of a plane, at most 2^19. */
+static uint32_t row_sum(const er_matrix *matrix, uint32_t plane, uint32_t row)
 {
     static const uint8_t pow2_magnitude[8] = { 0, 1, 2, 4, 8, 16, 32, 64 };
     const uint8_t *bytes = matrix->weights[plane] + (size_t)row * matrix->row_bytes;
@@ -229,7 +229,7 @@ static er_status check_sums(er_parser *parser, const er_matrix *matrix)
     }
     for (plane = 0; plane < matrix->plane_count; plane++) {
         for (row = 0; row < matrix->rows; row++) {
-            const int64_t sum = (int64_t)matrix->clamp * er_matrix_row_sum(matrix, plane, row);
+            const int64_t sum = (int64_t)matrix->clamp * row_sum(matrix, plane, row);
 
             if (sum > MAX_SUM) {
                 const uint8_t *at = matrix->weights[plane] + (size_t)row * matrix->row_bytes;
@@ -261,7 +261,7 @@ static er_status check_shared_rows(er_parser *parser, const er_layer *layer)
     }
     for (i = 0; i < rows; i++) {
         const int64_t sum =
-            (int64_t)x->clamp * er_matrix_row_sum(x, 0, i) + (int64_t)h->clamp * er_matrix_row_sum(h, 0, i);
+            (int64_t)x->clamp * row_sum(x, 0, i) + (int64_t)h->clamp * row_sum(h, 0, i);
 
         if (sum > MAX_SUM) {
             const uint8_t *at = h->weights[0] + (size_t)i * h->row_bytes;

@@ -242,6 +242,10 @@ void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row
     if (row_count == matrix->rows && (matrix->product != NULL || matrix->compound != NULL)) {
         const int16_t *sums = er_matrix_sums(matrix, x, work, work->sums_x);
 
+        if (work->kernels->add_wide != NULL) {
+            work->kernels->add_wide(acc, sums, row_count, 0, 0);
+            return;
+        }
         for (row = 0; row < row_count; row++) {
             *acc++ = sums[row];
             ER_OPAQUE(acc);

@@ -40,8 +40,8 @@ typedef struct er_sums {
     const int16_t *x, *h;
 } er_sums;
 
-/* What the gates of a layer with gates take: the sums of its matrices on x and, unless it is dense, on h; where 16 bits do
- * not hold them, the outputs by N3 to N6. */
+/* What the gates of a layer take, if it has any: the sums of its matrices on x and, unless it is dense, on h; where
+ * 16 bits do not hold them, the outputs by N3 to N6. */
 er_sums er_layer_sums(const er_layer *layer, const int16_t *x, const int16_t *h, const er_work *work);
 
 /* The rest of a gru with RESET_BEFORE, whose er_layer_sums leave out the rows n of W_h: these on gated. */

@@ -136,7 +136,4 @@ static inline float er_logit_unit(const struct er_model *model)
  * allocates nothing. On failure *model is undefined and *error, if not null, is filled in. */
 er_status er_format_parse(const uint8_t *data, size_t size, struct er_model *model, er_error *error);
 
-/* Magnitude sum of a row of a plane, at most 2^19. */
-uint32_t er_matrix_row_sum(const er_matrix *matrix, uint32_t plane, uint32_t row);
-
 #endif

@@ -16,8 +16,8 @@ typedef struct planner {
     struct er_model *model;
     const er_kernels *kernels;
     uint64_t weight_count;                  /* of the model */
-    int8_t trits[243][5];                   /* the weights of each byte of ternary weights, */
-    uint8_t trit_counts[243];               /* and how many are not zero */
+    int8_t trits[243][5];                   /* the weights of each byte of ternary weights */
+    uint8_t magnitudes[4][256];             /* by ER_ENCODING_*, the sum of those of the weights of each byte */
     int8_t row[ER_MAX_SIZE + ROW_PADDING];  /* of the row being packed */
 } planner;
 
@@ -36,19 +36,24 @@ static void grow(size_t *size, size_t needed)
     *size = *size < needed ? needed : *size;
 }
 
-static void fill_trits(planner *p)
+static void fill_tables(planner *p)
 {
     static const int8_t digit[3] = { 0, 1, -1 };
     uint32_t byte, k;
 
     for (byte = 0; byte < 243; byte++) {
-        uint32_t rest = byte;
+        uint32_t rest = byte, count = 0;
 
-        p->trit_counts[byte] = 0;
         for (k = 0; k < 5; k++, rest /= 3) {
             p->trits[byte][k] = digit[rest % 3];
-            p->trit_counts[byte] = (uint8_t)(p->trit_counts[byte] + (rest % 3 != 0));
+            count += rest % 3 != 0;
         }
+        p->magnitudes[ER_ENCODING_TERNARY][byte] = (uint8_t)count;
+    }
+    for (byte = 0; byte < 256; byte++) {
+        const uint32_t low = 1u << (byte & 7) >> 1, high = 1u << (byte >> 4 & 7) >> 1;
+
+        p->magnitudes[ER_ENCODING_POW2][byte] = (uint8_t)(low + high);
     }
 }
 
@@ -56,14 +61,15 @@ static void fill_trits(planner *p)
 static int64_t row_bound(const planner *p, const er_matrix *matrix, uint32_t plane, uint32_t row)
 {
     const uint8_t *bytes = matrix->weights[plane] + (size_t)row * matrix->row_bytes;
+    const uint8_t *magnitudes = p->magnitudes[matrix->encoding];
     int64_t sum = 0;
     uint32_t i;
 
-    if (matrix->encoding != ER_ENCODING_TERNARY) {
-        return (int64_t)er_matrix_row_sum(matrix, plane, row) * matrix->clamp;
+    if (matrix->encoding == ER_ENCODING_BINARY) {
+        return (int64_t)matrix->columns * matrix->clamp;
     }
     for (i = 0; i < matrix->row_bytes; i++) {
-        sum += p->trit_counts[bytes[i]];
+        sum += magnitudes[bytes[i]];
     }
     return sum * matrix->clamp;
 }
@@ -769,6 +775,14 @@ static void plan_halves(planner *p, er_layer *layer)
     }
 }
 
+/* Let a compound add up 32 bits, which its layer wants, though 16 would do. */
+static void widen_sums(const er_matrix *matrix)
+{
+    if (matrix->compound != NULL) {
+        ((er_compound *)matrix->compound)->narrow = 0;
+    }
+}
+
 /* Lay out the gates of a layer, if there are kernels for them. Where 16 bits do not hold all sums, rows are
  * scaled on 32 bits first, and then the gates take outputs for sums. */
 static void plan_gates(planner *p, er_layer *layer)
@@ -806,6 +820,8 @@ static void plan_gates(planner *p, er_layer *layer)
         }
         if (p->base != NULL) {
             layer->outputs = memcpy(place, outputs, sizeof outputs);
+            widen_sums(w_x);
+            widen_sums(w_h);
         }
     }
     if (p->base == NULL) {
@@ -861,7 +877,7 @@ static size_t lay_out(struct er_model *model, const er_kernels *kernels, void *b
     planner p = { .base = base, .model = model, .kernels = kernels };
     uint32_t i, k;
 
-    fill_trits(&p);
+    fill_tables(&p);
     for (i = 0; i < model->layer_count; i++) {
         for (k = 0; k < model->layers[i].matrix_count; k++) {
             const er_matrix *matrix = &model->layers[i].matrix[k];
