@@ -34,7 +34,7 @@ def _available_kernels():
         (Layer("dense", "none", 1, 1, (plain_matrix(np.random.default_rng(0), "ternary", 1, 1),)),),
     ).to_bytes()
     words = []
-    for word in ("scalar", "avx2", "avx512", "neon"):
+    for word in ("scalar", "avx2", "avx512bw", "avx512", "neon"):
         try:
             words.append(edge_runtime.Model.from_bytes(probe, kernel=word).kernel)
         except edge_runtime.EdgeRuntimeStateError:

@@ -63,7 +63,7 @@ TARGETS = {
 
 #: Instruction sets that have kernels, by machine: ER_<word>_SOURCES in CMake, and there the list of their flags.
 SETS = {
-    "x86_64": {"AVX2": "ER_AVX2_FLAGS", "AVX512": "ER_AVX512_FLAGS"},
+    "x86_64": {"AVX2": "ER_AVX2_FLAGS", "AVX512BW": "ER_AVX512BW_FLAGS", "AVX512": "ER_AVX512_FLAGS"},
     "aarch64": {"NEON": "ER_NEON_FLAGS"},
     "arm": {"NEON": "ER_NEON_ARM_FLAGS"},
 }

@@ -14,7 +14,7 @@ from apps.bench import native, workloads
 from edge_runtime import EdgeRuntimeError, Model
 
 #: ISA words of kernels, slowest first; what the library does not accept is left out.
-KERNELS = ("scalar", "avx2", "avx512", "neon")
+KERNELS = ("scalar", "avx2", "avx512bw", "avx512", "neon")
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 

@@ -118,8 +118,8 @@ enum {
 
 typedef struct er_model_options {
     uint32_t flags;         /* ER_MODEL_* */
-    const char *kernel;     /* null: the best for this CPU; else "scalar", "avx2", "avx512" (F, BW, VL and
-                             * VBMI) or "neon" (AArch64, ARMv7) */
+    const char *kernel;     /* null: the best for this CPU; else "scalar", "avx2", "avx512bw" (F, BW and
+                             * VL), "avx512" (VBMI too) or "neon" (AArch64, ARMv7) */
 } er_model_options;
 
 typedef struct er_model_info {

@@ -41,8 +41,8 @@ uint32_t er_cpu_features(void)
     }
     if ((state & XCR0_YMM) == XCR0_YMM && (b & LEAF7_EBX_AVX2) != 0) {
         features |= ER_CPU_AVX2;
-        if ((state & XCR0_ZMM) == XCR0_ZMM && (b & wanted) == wanted && (c & LEAF7_ECX_AVX512VBMI) != 0) {
-            features |= ER_CPU_AVX512;
+        if ((state & XCR0_ZMM) == XCR0_ZMM && (b & wanted) == wanted) {
+            features |= ER_CPU_AVX512BW | ((c & LEAF7_ECX_AVX512VBMI) != 0 ? ER_CPU_AVX512 : 0);
         }
     }
     return features;

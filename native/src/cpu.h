@@ -8,7 +8,8 @@
 enum {
     ER_CPU_AVX2 = 1,
     ER_CPU_AVX512 = 2,      /* F, BW, VL and VBMI */
-    ER_CPU_NEON = 4
+    ER_CPU_NEON = 4,
+    ER_CPU_AVX512BW = 8     /* F, BW and VL */
 };
 
 /* The ER_CPU_* that programs may use. */

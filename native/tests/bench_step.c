@@ -15,7 +15,7 @@
 
 #include "random_network.h"
 
-enum { WORKLOADS = 6, MOST_KERNELS = 4, MOST_ROUNDS = 1000, INPUTS = 64, WAYS = 6, MOST_STREAMS = 16 };
+enum { WORKLOADS = 6, MOST_KERNELS = 5, MOST_ROUNDS = 1000, INPUTS = 64, WAYS = 6, MOST_STREAMS = 16 };
 
 typedef struct workload {
     const char *name;
@@ -85,7 +85,7 @@ static double time_round(runner *r, int way, const int8_t *x, unsigned long step
 
 int main(int argc, char **argv)
 {
-    static const char *const words[MOST_KERNELS] = { "scalar", "avx2", "avx512", "neon" };
+    static const char *const words[MOST_KERNELS] = { "scalar", "avx2", "avx512bw", "avx512", "neon" };
     static const char *const ways[WAYS] = { "step", "run", "2", "4", "8", "16" };
     static runner runners[WORKLOADS][MOST_KERNELS];
     static int8_t inputs[INPUTS * 1024];
@@ -177,7 +177,7 @@ int main(int argc, char **argv)
             if (r->streams[0] == NULL) {
                 continue;
             }
-            printf("%-4s %-7s", workloads[w].name, words[k]);
+            printf("%-4s %-8s", workloads[w].name, words[k]);
             for (way = 0; way < WAYS; way++) {
                 qsort(r->times[way], rounds, sizeof r->times[way][0], compare_doubles);
                 printf("  %s %.3f", ways[way], r->times[way][rounds / 2]);

@@ -29,7 +29,8 @@
 
 enum { CANARY = 64, STEPS = 12 };
 
-static const char *const words[] = { "avx2", "avx512", "neon" };
+enum { KERNELS = 4 };
+static const char *const words[KERNELS] = { "avx2", "avx512bw", "avx512", "neon" };
 static const int32_t clamps[6] = { 7, 12, 25, 31, 127, 32767 };
 static const uint32_t edges[] = { 1,  2,  3,  4,  5,  6,  7,   8,   9,   10,  11,  15,  16,  17,  19,  20,  21,
                                   31, 32, 33, 39, 40, 41, 63,  64,  65,  79,  80,  81,  95,  96,  97,  99,  100,
@@ -143,7 +144,7 @@ static void check_floats(const er_kernels *kernels, random_state *random)
             free(logits);
         }
     }
-    printf("%-7s floats      ok\n", isa);
+    printf("%-8s floats      ok\n", isa);
 }
 
 /* N1 by its definition. */
@@ -198,7 +199,7 @@ static void check_operands(const er_kernels *kernels, random_state *random)
             }
         }
     }
-    printf("%-7s operands    ok\n", isa);
+    printf("%-8s operands    ok\n", isa);
 }
 
 /* One product for four vectors at once against one after the other. bytes: room for operands, the padding
@@ -335,7 +336,7 @@ static void check_product(const er_kernels *kernels, random_state *random)
                 }
             }
         }
-        printf("%-7s product     ok: kind %u, %lu of %lu products fast\n", isa, k, fast, all);
+        printf("%-8s product     ok: kind %u, %lu of %lu products fast\n", isa, k, fast, all);
     }
 }
 
@@ -414,7 +415,7 @@ static void check_matrix(const er_kernels *kernels, random_state *random, unsign
         free(x);
         random_network_free(&network);
     }
-    printf("%-7s matrix      ok: %lu of %lu fast\n", isa, fast, rounds);
+    printf("%-8s matrix      ok: %lu of %lu fast\n", isa, fast, rounds);
 }
 
 /* Row scales of random layers on random sums of 32 bits. */
@@ -480,7 +481,7 @@ static void check_outputs(const er_kernels *kernels, random_state *random, unsig
         free(memory);
         random_network_free(&network);
     }
-    printf("%-7s outputs     ok: %lu networks, %lu shared rows\n", isa, rounds, shared_rows);
+    printf("%-8s outputs     ok: %lu networks, %lu shared rows\n", isa, rounds, shared_rows);
 }
 
 /* tanh and sigmoid of all pre-activations, as the biases of dense layers with zero weights. */
@@ -535,7 +536,7 @@ static void check_activation(const er_kernels *kernels, random_state *random)
             random_network_free(&network);
         }
     }
-    printf("%-7s activation  ok\n", isa);
+    printf("%-8s activation  ok\n", isa);
 }
 
 /* A layer of any kind. */
@@ -767,7 +768,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
         free(x);
         random_network_free(&network);
     }
-    printf("%-7s network     ok: %lu networks; %lu of %lu layers and %lu of %lu products fast, %lu layers wide, "
+    printf("%-8s network     ok: %lu networks; %lu of %lu layers and %lu of %lu products fast, %lu layers wide, "
            "%lu with unshifted scales, %lu exact, %lu tables kept, %lu sums carried\n",
            isa, rounds, fast_gates, layers, fast_products, matrices, wide, unshifted, exact, kept, carried);
     if (kernels->outputs != NULL && (fast_gates < layers || fast_products < matrices)) {
@@ -865,14 +866,14 @@ static void check_bounds(const er_kernels *kernels, random_state *random)
             }
         }
     }
-    printf("%-7s bounds      ok\n", isa);
+    printf("%-8s bounds      ok\n", isa);
 }
 
 int main(int argc, char **argv)
 {
     const char *only = NULL;
     unsigned long rounds = 300;
-    int required[3] = { 0, 0, 0 };
+    int required[KERNELS] = { 0 };
     int i, k, missing = 0;
 
     for (i = 1; i < argc; i += 2) {
@@ -881,11 +882,11 @@ int main(int argc, char **argv)
 
         if (strcmp(argv[i], "--kernel") == 0) {
             only = value;
-            for (k = 0; k < 3; k++) {
+            for (k = 0; k < KERNELS; k++) {
                 known |= strcmp(value, words[k]) == 0;
             }
         } else if (strcmp(argv[i], "--require") == 0) {
-            for (k = 0; k < 3; k++) {
+            for (k = 0; k < KERNELS; k++) {
                 if (strcmp(value, words[k]) == 0) {
                     known = required[k] = 1;
                 }
@@ -903,7 +904,7 @@ int main(int argc, char **argv)
         }
     }
     printf("seed %llu\n", (unsigned long long)seed);
-    for (k = 0; k < 3; k++) {
+    for (k = 0; k < KERNELS; k++) {
         const er_kernels *kernels = er_kernels_find(words[k]);
         random_state random = { seed };
 
@@ -912,7 +913,7 @@ int main(int argc, char **argv)
         }
         isa = words[k];
         if (kernels == NULL) {
-            printf("%-7s SKIP: not built, or this machine cannot run it\n", isa);
+            printf("%-8s SKIP: not built, or this machine cannot run it\n", isa);
             missing |= required[k];
             continue;
         }

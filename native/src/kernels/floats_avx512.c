@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The way from and to floats, the part of a step that multiplies: AVX-512. floats_scalar.c says how inputs are
+ * The way from and to floats, the part of a step that multiplies: AVX-512 with BW. floats_scalar.c says how inputs are
  * rounded; nothing behind the count is read or written. */
-#if defined(__AVX512VBMI__)
+#if defined(__AVX512BW__)
 
 #include <immintrin.h>
 #include <stddef.h>

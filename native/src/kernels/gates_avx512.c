@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * From the sums of the products to the state or output of a layer, 32 units at a time: AVX-512 with BW and
- * VBMI. The rules are those of exporters/FORMAT.md, section 7, on 16-bit lanes; fixed.h and activation.c
- * are the scalar forms. */
-#if defined(__AVX512VBMI__)
+ * From the sums of the products to the state or output of a layer, 32 units at a time: AVX-512 with BW. The
+ * rules are those of exporters/FORMAT.md, section 7, on 16-bit lanes; fixed.h and activation.c are the
+ * scalar forms. */
+#if defined(__AVX512BW__)
 
 #include <immintrin.h>
 #include <stddef.h>

@@ -20,38 +20,6 @@
 
 enum { MOST_BLOCKS = 10 };      /* 2 accumulators each of 32 registers */
 
-/* N1 on 32 values at a time; rs(t, s) = ((t >> (s - 1)) + 1) >> 1 keeps to 16 bits. A masked load reads
- * nothing behind x, and gives zeros for it. */
-void er_operands_avx512(const er_product *product, const int16_t *x, int8_t *operands)
-{
-    const __m512i quarter = _mm512_set1_epi16(product->three_quarters ? -1 : 0);
-    const __m512i one = _mm512_set1_epi16(product->operand_shift > 0 ? 1 : 0);
-    const __m128i shift = _mm_cvtsi32_si128((int)(product->operand_shift - (product->operand_shift > 0)));
-    const __m128i last = _mm_cvtsi32_si128(product->operand_shift > 0 ? 1 : 0);
-    const __m256i most = _mm256_set1_epi8((char)product->clamp);
-    const __m256i least = _mm256_set1_epi8((char)-product->clamp);
-    uint32_t left = product->columns;
-
-    while (left > 0) {
-        const __mmask32 mask = left < 32 ? (1u << left) - 1 : 0xFFFFFFFFu;
-        __m512i v = _mm512_maskz_loadu_epi16(mask, x);
-        __m256i u;
-
-        v = _mm512_sub_epi16(v, _mm512_and_si512(_mm512_srai_epi16(v, 2), quarter));
-        v = _mm512_sra_epi16(_mm512_adds_epi16(_mm512_sra_epi16(v, shift), one), last);
-        u = _mm512_cvtsepi16_epi8(v);
-        u = _mm256_max_epi8(_mm256_min_epi8(u, most), least);
-        _mm256_storeu_si256((__m256i *)(void *)operands, u);
-        x += 32;
-        operands += 32;
-        ER_OPAQUE(x);
-        ER_OPAQUE(operands);
-        left = left < 32 ? 0 : left - 32;
-    }
-    _mm512_storeu_si512(operands, _mm512_setzero_si512());
-    _mm512_storeu_si512(operands + 64, _mm512_setzero_si512());
-}
-
 /* Write the tables of two groups from the sums of their columns, as ternary_index.h says; the sums of the
  * second group stand 32 bytes behind those of the first. */
 static inline __attribute__((always_inline)) void write_tables(__m512i sums, const __m512i low[2],
