@@ -122,7 +122,8 @@ void er_streams_advance(er_stream *const *streams, size_t stream_count, const in
         if (count == ER_VECTORS) {
             advance_together(streams, inputs, logits);
         } else {
-            er_stream_advance(streams[0], inputs[0], logits[0]);
+            memcpy(logits[0], er_stream_advance(streams[0], inputs[0]),
+                   streams[0]->model->output_size * sizeof *logits_out);
         }
         streams += count;
         stream_count -= count;
@@ -273,7 +274,7 @@ er_status er_stream_run_quantized(er_stream *stream, const int8_t *x, size_t ste
         uint32_t i;
 
         if (count == 1) {
-            er_stream_advance(stream, x, logits_out);
+            memcpy(logits_out, er_stream_advance(stream, x), stream->model->output_size * sizeof *logits_out);
         } else {
             advance_chunk(stream, x, count, logits_out);
         }

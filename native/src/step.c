@@ -29,7 +29,7 @@ const int16_t *er_layer_step(const er_layer *layer, const er_work *work, const i
 
 /* See stream.h. Each layer reads what the one before it left: the state h of a recurrent layer, or
  * stream->values after a dense one. */
-void er_stream_advance(er_stream *stream, const int8_t *x, int16_t *logits_out)
+const int16_t *er_stream_advance(er_stream *stream, const int8_t *x)
 {
     const er_model *model = stream->model;
     const er_layer *layer = model->layers;
@@ -46,7 +46,7 @@ void er_stream_advance(er_stream *stream, const int8_t *x, int16_t *logits_out)
         ER_OPAQUE(layer);
     }
     stream->work.carried_valid = 1;
-    memcpy(logits_out, input, model->output_size * sizeof *logits_out);
+    return input;
 }
 
 /* See edge_runtime.h. */
@@ -55,6 +55,6 @@ er_status er_stream_step_quantized(er_stream *stream, const int8_t *x, int16_t *
     if (stream == NULL || x == NULL || logits_out == NULL) {
         return ER_ERROR_ARGUMENT;
     }
-    er_stream_advance(stream, x, logits_out);
+    memcpy(logits_out, er_stream_advance(stream, x), stream->model->output_size * sizeof *logits_out);
     return ER_OK;
 }

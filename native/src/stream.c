@@ -163,7 +163,15 @@ er_status er_model_quantize_input(const er_model *model, const float *x, int8_t 
 /* See edge_runtime.h. */
 er_status er_stream_step(er_stream *stream, const float *x, float *y_out)
 {
-    return er_stream_run(stream, x, 1, y_out);
+    const er_model *model;
+
+    if (stream == NULL || x == NULL || y_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    model = stream->model;
+    model->kernels->quantize(x, model->input_scale, model->input_offset, model->input_size, stream->x);
+    model->kernels->logits(er_stream_advance(stream, stream->x), model->output_size, er_logit_unit(model), y_out);
+    return ER_OK;
 }
 
 /* See edge_runtime.h. */

@@ -27,8 +27,9 @@ struct er_stream {
 
 enum { ER_CHUNK_FRAMES = 8 };   /* steps that a run takes layer by layer */
 
-/* One step: x int8 [shape=(input_size)], logits_out int16 [shape=(output_size)]. */
-void er_stream_advance(er_stream *stream, const int8_t *x, int16_t *logits_out);
+/* One step: x int8 [shape=(input_size)]. Returns the logits, int16 [shape=(output_size)], in the stream's memory
+ * until its next call. */
+const int16_t *er_stream_advance(er_stream *stream, const int8_t *x);
 
 /* ER_OK if the streams are there, each once, and of one model; else ER_ERROR_ARGUMENT. */
 er_status er_streams_check(er_stream *const *streams, size_t stream_count);
