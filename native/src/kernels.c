@@ -31,8 +31,9 @@ er_gates_fn er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_g
 
 /* AVX2 is bound by instructions at all sizes, so two bits a weight serve all of them. Two groups a pass
  * instead of one: W2 5.3 us instead of 5.9, W4L 28.5 instead of 31.8 (bench_step, clamps 12 and 25). Tiles of
- * three or five blocks are 1 to 2 % slower than of four. Scalar takes, and this, on W1 and clamp 12: binary 28.8
- * and 1.30 us, power of two 30.4 and 4.0, two ternary planes 54 and 3.5; ternary, clamp 127: 29.9 and 2.5. */
+ * three or five blocks are 1 to 2 % slower than of four. W1 in us, scalar and this: ternary 21.2 1.01, with clamp
+ * 127 21.0 1.78; binary 18.4 0.84; powers of two 28.4 3.4, with clamp 127 28.6 4.0; two ternary planes 37.9 2.7;
+ * ternary with RESET_BEFORE 23.1 1.31. */
 static const er_product_kind products_avx2[] = {
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_single_avx2,
       ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0, 32, er_ternary_pairs_single_four_avx2, 0 },
@@ -94,9 +95,11 @@ er_product_four_fn er_ternary_five_single_four_avx512, er_ternary_five_double_fo
  * first-level cache. Steps in us by bench_step, Zen 5 at 3.6 GHz, with four and with five:
  *      clamp 12    W1 0.47 0.48    W2 1.58 1.43    W3 2.68 2.28    W4L 11.1 9.4    W4G 17.9 14.7
  *      clamp 25    W1 0.48 0.51    W2 1.55 1.56    W3 2.65 2.6     W4L 11.9 10.8
- * in models of 0.15, 0.6, 1.2, 4.4 and 6.3 million weights. Scalar takes, and this, on W1 and clamp 12: binary
- * 28.8 and 0.45 us, power of two 30.4 and 2.0, two ternary planes 54 and 1.7; ternary, clamp 127: 29.9 and 1.1.
- * The digit model, whose last layer of 13 rows is powers of two: 1.34 us instead of 3.4 with that layer scalar. */
+ * in models of 0.15, 0.6, 1.2, 4.4 and 6.3 million weights. W1 in us, scalar and this: ternary 21.2 0.37, with
+ * clamp 127 21.0 0.75; binary 18.4 0.33; powers of two 28.4 1.77, with clamp 127 28.6 1.98; two ternary planes
+ * 37.9 1.14; ternary with RESET_BEFORE 23.1 0.62. The digit model, whose last layer of 13 rows is powers of two: 1.34
+ * us instead of 3.4 with that layer scalar. A layer of two units is quicker than scalar, too: GRU 0.08 us instead
+ * of 0.30, dense 0.19 instead of 1.6. */
 static const er_product_kind products_avx512[] = {
     { er_operands_avx512, er_ternary_four_tables_avx512, er_ternary_four_single_avx512,
       ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0, 128, NULL, 0 },

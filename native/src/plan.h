@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the fast kernels need, made once at load: weights in their own layouts, row scales in arrays, loop
- * bounds, and the proof that each row's sums fit 16 bits. Matrices and layers for which a kernel does not
- * exist or the proof fails keep the scalar form, which is exact for all. */
+ * bounds, and the proof that each row's sums fit 16 bits; where they do not, how they are put together from sums
+ * that do. Matrices and layers for which a kernel does not exist keep the scalar form. */
 #ifndef ER_PLAN_H
 #define ER_PLAN_H
 

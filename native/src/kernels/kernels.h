@@ -35,8 +35,8 @@ er_gemv_fn er_pow2_gemv_scalar;
  *
  * Products look up several weights at a time, with rows in lanes: a group of columns has a table
  * of bytes, an entry per combination of weights, and a weight byte of each row says which. Sums are
- * exact in 16 bits, which the plan has proved for every row. Layouts of weights, tables and sums are in
- * ternary_product_<isa>.c. */
+ * exact in 16 bits, which the plan has proved for every row; what needs more takes several products
+ * (er_compound). Layouts of weights, tables and sums are in <encoding>_product_<isa>.c. */
 enum {
     ER_BLOCK_ROWS = 64,         /* rows of a product are padded to this */
     ER_BLOCK_UNITS = 32,        /* units of a gate are padded to this */
@@ -93,7 +93,7 @@ typedef struct er_product_kind {
     er_tables_fn *tables;
     er_product_fn *run;
     uint32_t form;              /* ER_FORM_* */
-    uint32_t group_columns;     /* weights a byte */
+    uint32_t group_columns;     /* columns that have a table together: weights a byte, but of ER_FORM_NIBBLES */
     uint32_t pass_groups;       /* groups looked up in one pass of a tile */
     uint32_t block_rows;        /* rows side by side in a register: 16, 32 or 64 */
     uint32_t most_blocks;       /* of a tile */
