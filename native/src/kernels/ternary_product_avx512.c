@@ -194,7 +194,8 @@ static inline __attribute__((always_inline)) __m512i look_up(const uint8_t *weig
         _mm512_store_si512(sums + (i) * 64 + 32, h[i]);                                           \
     }
 
-/* A tile: the sums of `blocks` row blocks over all groups. Returns the weights behind it. form, groups
+/* A tile: the sums of `blocks` row blocks over all groups. Tables are not made in this loop: where one tile is the
+ * whole matrix, as in W1, that took 0.19 us instead of 0.18 for both. Returns the weights behind it. form, groups
  * (of a pass) and blocks are constants. */
 static inline __attribute__((always_inline)) const uint8_t *
 run_tile(const er_product *product, const uint8_t *weights, const uint8_t *tables, int16_t *sums,
