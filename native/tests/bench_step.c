@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Time of a step: bench_step [--steps N] [--rounds N] [--kernel ISA] [--workload W] [--clamp M] [--shared 0]
- *                            [--encoding binary|ternary|pow2] [--planes P] [--reset-before 1]
+ * Time of a step: bench_step [--steps N] [--rounds N] [--kernel ISA] [--workload W] [--way step] [--clamp M]
+ *                            [--shared 0] [--encoding binary|ternary|pow2] [--planes P] [--reset-before 1]
  *
  * The workloads W1, W2, W3, W4L and W4G, and a GRU of 512 units, with random weights, from quantized input to
  * logits, for every kernel of this machine: single steps of one stream; runs of 64 steps; and steps of 2, 4, 8 and
- * 16 streams in one call. Rounds of all are interleaved; printed are the median time of a round and, for single
+ * 16 streams in one call ("run", "2" ...; --way: only that one). Rounds of all are interleaved; printed are the median time of a round and, for single
  * steps, the least, in microseconds a step and stream. Warm: all of a round's steps are of one network. */
 #define _POSIX_C_SOURCE 199309L
 #include <stdio.h>
@@ -90,7 +90,7 @@ int main(int argc, char **argv)
     static runner runners[WORKLOADS][MOST_KERNELS];
     static int8_t inputs[INPUTS * 1024];
     unsigned long steps = 4000, rounds = 25, round;
-    const char *only = NULL, *only_workload = NULL;
+    const char *only = NULL, *only_workload = NULL, *only_way = NULL;
     random_state random = { 1 };
     int i, w, k, way, clamp = 12, shared = 1, planes = 1, reset_before = 0;
     uint8_t encoding = ER_ENCODING_TERNARY;
@@ -113,6 +113,8 @@ int main(int argc, char **argv)
                        : strcmp(argv[i + 1], "pow2") == 0 ? ER_ENCODING_POW2 : ER_ENCODING_TERNARY;
         } else if (strcmp(argv[i], "--kernel") == 0) {
             only = argv[i + 1];
+        } else if (strcmp(argv[i], "--way") == 0) {
+            only_way = argv[i + 1];
         } else if (strcmp(argv[i], "--workload") == 0) {
             only_workload = argv[i + 1];
         } else {
@@ -164,6 +166,9 @@ int main(int argc, char **argv)
                 for (way = 0; way < WAYS && runners[w][k].streams[0] != NULL; way++) {
                     const unsigned long count = steps / workloads[w].weight / (k == 0 ? 8 : 1);
 
+                    if (only_way != NULL && strcmp(only_way, ways[way]) != 0) {
+                        continue;
+                    }
                     time_round(&runners[w][k], way, inputs, count / 4 + 1);
                     runners[w][k].times[way][round] = time_round(&runners[w][k], way, inputs, count + 1);
                 }
@@ -179,10 +184,16 @@ int main(int argc, char **argv)
             }
             printf("%-4s %-8s", workloads[w].name, words[k]);
             for (way = 0; way < WAYS; way++) {
+                if (only_way != NULL && strcmp(only_way, ways[way]) != 0) {
+                    continue;
+                }
                 qsort(r->times[way], rounds, sizeof r->times[way][0], compare_doubles);
                 printf("  %s %.3f", ways[way], r->times[way][rounds / 2]);
             }
-            printf("  (least %.3f)\n", r->times[0][0]);
+            if (only_way == NULL || strcmp(only_way, "step") == 0) {
+                printf("  (least %.3f)", r->times[0][0]);
+            }
+            printf("\n");
         }
     }
     return 0;

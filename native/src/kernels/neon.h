@@ -85,9 +85,16 @@ INLINE er_table64 er_table64_load(const uint8_t *p)
 
 INLINE uint8x16_t er_lookup16(uint8x16_t table, uint8x16_t at)
 {
+#if defined(__clang__)
     const uint8x8x2_t t = { { vget_low_u8(table), vget_high_u8(table) } };
 
     return vcombine_u8(vtbl2_u8(t, vget_low_u8(at)), vtbl2_u8(t, vget_high_u8(at)));
+#else
+    uint8x16_t out;
+
+    __asm__("vtbl.8 %e0, {%e1, %f1}, %e2\n\tvtbl.8 %f0, {%e1, %f1}, %f2" : "=&w"(out) : "w"(table), "w"(at));
+    return out;
+#endif
 }
 
 INLINE uint8x16_t er_lookup32(er_table32 table, uint8x16_t at)
