@@ -834,7 +834,7 @@ static void plan_gates(planner *p, er_layer *layer)
     gates->shared = !wide && (layer->flags & ER_LAYER_SHARED_SCALE) != 0;
     packed = (er_packed_scale *)(void *)scale;
     gates->unshifted = !wide && !reset_before && kernels->unshifted != ER_UNSHIFTED_NONE && scales_are_unshifted(layer);
-    gates->exact = gates->unshifted && kernels->unshifted == ER_UNSHIFTED_PACKED && shifts_are_exact(p, layer);
+    gates->exact = gates->unshifted && shifts_are_exact(p, layer);
     gates->left_shift_x = wide ? 0 : w_x->left_shift;
     gates->left_shift_h = wide ? 0 : layer->matrix[layer->matrix_count - 1].left_shift;
     gates->activation = layer->activation;

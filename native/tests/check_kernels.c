@@ -776,7 +776,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
     }
     if (rounds >= 100 && (fast_gates < layers / 4 || fast_products < matrices / 4 || kept == 0 ||
                           (kernels->unshifted != ER_UNSHIFTED_NONE && unshifted == 0) ||
-                          (kernels->unshifted == ER_UNSHIFTED_PACKED && exact == 0) ||
+                          (kernels->unshifted != ER_UNSHIFTED_NONE && exact == 0) ||
                           (rounds >= 1000 && carried == 0))) {
         fail("network", "hardly anything was fast", fast_gates);
     }
