@@ -46,8 +46,10 @@ void er_pow2_tables_neon(const er_product *product, const int8_t *operands, uint
     uint32_t left = product->group_count;
 
     while (left > 0) {
-        make_tables(operands[0], shifts, &s, tables);
-        make_tables(operands[1], shifts, &s, tables + 32);
+        const int8_t first = operands[0], second = operands[1];     /* before a store */
+
+        make_tables(first, shifts, &s, tables);
+        make_tables(second, shifts, &s, tables + 32);
         operands += 2;
         tables += GROUP_TABLE;
         ER_OPAQUE(operands);

@@ -68,9 +68,8 @@ void er_operands_neon(const er_product *product, const int16_t *x, int8_t *opera
 
 /* The table of a group. at: for each of its two halves which bytes are added to the bias, of a register with the
  * operands in bytes 0 to 2 and their negatives in bytes 8 to 10. */
-INLINE void make_table(const int8_t *operands, const uint8x16_t at[6], uint8x16_t bias, uint8_t *table)
+INLINE void make_table(int8x8_t x, const uint8x16_t at[6], uint8x16_t bias, uint8_t *table)
 {
-    const int8x8_t x = vld1_s8(operands);
     const uint8x16_t both = vreinterpretq_u8_s8(vcombine_s8(x, vneg_s8(x)));
     uint8x16_t low = vaddq_u8(bias, er_lookup16(both, at[0]));
     uint8x16_t high = vaddq_u8(bias, er_lookup16(both, at[1]));
@@ -100,8 +99,10 @@ void er_ternary_triples_tables_neon(const er_product *product, const int8_t *ope
         at[i] = vld1q_u8(terms[i]);
     }
     while (left >= 2) {         /* a core that executes in order would wait within one */
-        make_table(operands, at, bias, tables);
-        make_table(operands + 3, at, bias, tables + TRIPLE_TABLE);
+        const int8x8_t x = vld1_s8(operands), next = vld1_s8(operands + 3);     /* before a store */
+
+        make_table(x, at, bias, tables);
+        make_table(next, at, bias, tables + TRIPLE_TABLE);
         operands += 6;
         tables += 2 * TRIPLE_TABLE;
         left -= 2;
@@ -110,7 +111,7 @@ void er_ternary_triples_tables_neon(const er_product *product, const int8_t *ope
         ER_OPAQUE(left);        /* else what is left is found by a multiplication */
     }
     if (left > 0) {
-        make_table(operands, at, bias, tables);
+        make_table(vld1_s8(operands), at, bias, tables);
     }
 }
 
