@@ -161,26 +161,24 @@ static void run_compound(const er_compound *compound, const int16_t *x, const er
     }
 }
 
-/* See matrix.h. Through 32 bits if the matrix has no fast product. */
+/* See matrix.h. */
 const int16_t *er_matrix_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums)
 {
-    const int32_t *acc = work->acc_x;
-    int16_t *sum = sums;
-    uint32_t left;
-
     if (matrix->product != NULL) {
         return run_product(matrix, x, work, sums);
     }
-    if (matrix->compound != NULL && matrix->compound->narrow) {
-        run_compound(matrix->compound, x, work, sums, work->acc_x);
-        return sums;
-    }
-    er_matrix_product(matrix, 0, matrix->rows, x, work, work->acc_x);
-    for (left = matrix->rows; left > 0; left--) {
-        *sum++ = (int16_t)*acc++;
-        ER_OPAQUE(acc);         /* else vectorized, with a multiplied end pointer */
-    }
+    run_compound(matrix->compound, x, work, sums, work->acc_x);
     return sums;
+}
+
+/* See matrix.h. */
+void er_matrix_wide_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int32_t *acc)
+{
+    if (matrix->compound != NULL && !matrix->compound->narrow) {
+        run_compound(matrix->compound, x, work, work->sums_x, acc);
+    } else {
+        work->kernels->add_wide(acc, er_matrix_sums(matrix, x, work, work->sums_x), matrix->rows, 0, 0);
+    }
 }
 
 /* See matrix.h. Rows that are scaled together come first: their padding is overwritten by the others. */
@@ -200,9 +198,9 @@ er_sums er_layer_sums(const er_layer *layer, const int16_t *x, const int16_t *h,
     }
     of_x = shared + 1;
     of_h = shared + 2;
-    er_matrix_product(w_x, 0, w_x->rows, x, work, work->acc_x);
+    er_matrix_wide_sums(w_x, x, work, work->acc_x);
     if (layer->matrix_count == 2) {
-        er_matrix_product(w_h, 0, w_h->rows, h, work, work->acc_h);
+        er_matrix_wide_sums(w_h, h, work, work->acc_h);
         outputs(shared, work->acc_x, work->acc_h, work->sums_x);
         memset(work->sums_h, 0, shared->row_count * sizeof *work->sums_h);
         outputs(of_h, work->acc_h + of_h->first_row, NULL, work->sums_h + of_h->first_row);
@@ -223,7 +221,7 @@ void er_layer_late_sums(const er_layer *layer, const int16_t *gated, const er_wo
         memcpy(sums_n, er_matrix_sums(half, gated, &late, late.sums_x), layer->output_size * sizeof *sums_n);
         return;
     }
-    er_matrix_product(half, 0, half->rows, gated, &late, work->acc_h);
+    er_matrix_wide_sums(half, gated, &late, work->acc_h);
     work->kernels->outputs(&layer->outputs[3], work->acc_h, NULL, sums_n);
 }
 
@@ -235,23 +233,6 @@ void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row
     size_t offset = 0;
     uint32_t plane, row;
 
-    if (row_count == matrix->rows && matrix->compound != NULL && !matrix->compound->narrow) {
-        run_compound(matrix->compound, x, work, work->sums_x, acc);
-        return;
-    }
-    if (row_count == matrix->rows && (matrix->product != NULL || matrix->compound != NULL)) {
-        const int16_t *sums = er_matrix_sums(matrix, x, work, work->sums_x);
-
-        if (work->kernels->add_wide != NULL) {
-            work->kernels->add_wide(acc, sums, row_count, 0, 0);
-            return;
-        }
-        for (row = 0; row < row_count; row++) {
-            *acc++ = sums[row];
-            ER_OPAQUE(acc);
-        }
-        return;
-    }
     make_operands(matrix, x, work->operands);
     for (row = 0; row < first_row; row++) {
         offset += matrix->row_bytes;

@@ -26,14 +26,17 @@ typedef struct er_work {
     int16_t *ready_sums[2];         /* their sums */
 } er_work;
 
-/* N1, N2: the sums of the rows first_row .. first_row + row_count - 1, every plane, on x (int16
- * [shape=(matrix->columns)]), into acc[plane * rows + row]. Other rows of acc are left alone. */
+/* N1, N2 by the scalar kernels: the sums of the rows first_row .. first_row + row_count - 1, every plane, on x
+ * (int16 [shape=(matrix->columns)]), into acc[plane * rows + row]. Other rows of acc are left alone. */
 void er_matrix_product(const er_matrix *matrix, uint32_t first_row, uint32_t row_count, const int16_t *x,
                        const er_work *work, int32_t *acc);
 
-/* N1, N2 of a matrix of a layer with fast gates: all its sums, which fit int16. Returns where they are: in
- * sums, or, if the product is carried, with those. */
+/* N1, N2 of a matrix with a product or a narrow compound: all its sums, which fit int16. Returns where they are:
+ * in sums, or, if the product is carried, with those. */
 const int16_t *er_matrix_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int16_t *sums);
+
+/* N1, N2 of a matrix with a product or a compound: all its sums into acc[plane * rows + row]. Uses work->sums_x. */
+void er_matrix_wide_sums(const er_matrix *matrix, const int16_t *x, const er_work *work, int32_t *acc);
 
 /* Sums of W or W_x and of W_h. */
 typedef struct er_sums {

@@ -284,7 +284,7 @@ static method choose_method(const planner *p, const er_matrix *matrix)
     method m = { choose_kind(p, matrix->encoding, matrix->clamp), matrix->clamp, 1, matrix->columns, 1, 0 };
     uint32_t plane, most_columns;
 
-    if (m.kind == NULL && p->kernels->digits != NULL) {
+    if (m.kind == NULL) {
         m.digit_count = matrix->clamp <= INT8_MAX ? 2 : ER_MOST_DIGITS;
         m.clamp = ER_DIGIT_CLAMP;
         m.kind = choose_kind(p, matrix->encoding, m.clamp);
@@ -300,9 +300,6 @@ static method choose_method(const planner *p, const er_matrix *matrix)
     }
     m.part_count = (matrix->columns + m.part_columns - 1) / m.part_columns;
     m.is_compound = m.digit_count > 1 || m.part_count > 1 || matrix->plane_count > 1 || m.kind->split > 0;
-    if (m.is_compound && p->kernels->add_wide == NULL) {
-        m.kind = NULL;
-    }
     return m;
 }
 
@@ -747,13 +744,6 @@ static void fill_open(er_scale_block *block, int16_t bias, uint32_t terms)
     }
 }
 
-/* Whether the kernels have gates for a layer. */
-static int has_gates(const er_kernels *kernels, const er_layer *layer)
-{
-    return kernels->gates[layer->kind] != NULL &&
-           ((layer->flags & ER_LAYER_RESET_BEFORE) == 0 || kernels->reset != NULL);
-}
-
 /* Lay out W_h of a gru with RESET_BEFORE, whose rows n are multiplied later than r and z, by another vector. */
 static void plan_halves(planner *p, er_layer *layer)
 {
@@ -797,7 +787,7 @@ static void plan_gates(planner *p, er_layer *layer)
     er_packed_scale *packed;
     uint32_t first, gate, k;
 
-    if (!has_gates(kernels, layer) || (wide && kernels->outputs == NULL)) {
+    if (kernels->gates[layer->kind] == NULL) {
         return;
     }
     gates = take(p, sizeof *gates);

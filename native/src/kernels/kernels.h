@@ -270,15 +270,16 @@ typedef struct er_kernels {
     uint32_t cpu;                   /* ER_CPU_* that must all be there */
     er_gemv_fn *gemv[4];            /* by ER_ENCODING_*; entry 0 is null */
     er_gates_fn *gates[5];          /* by ER_LAYER_*; null: scalar */
-    er_reset_fn *reset;             /* null: a gru with RESET_BEFORE is scalar */
+    er_reset_fn *reset;
     er_widen_fn *widen;
     er_quantize_fn *quantize;
     er_logits_fn *logits;
     uint32_t terms;                 /* ER_TERMS_*: the form of er_scale_block */
     uint32_t unshifted;             /* ER_UNSHIFTED_* */
-    const er_product_kind *products;    /* in rising order: the last that fits is taken */
+    const er_product_kind *products;    /* in rising order: the last that fits is taken. Of each encoding there is
+                                         * one for digits, so that every matrix has a product or a compound */
     uint32_t product_count;
-    er_digits_fn *digits;           /* null, as the next three: no compounds */
+    er_digits_fn *digits;
     er_add_narrow_fn *add_narrow;
     er_add_wide_fn *add_wide;
     er_outputs_fn *outputs;
