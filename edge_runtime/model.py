@@ -183,9 +183,19 @@ class Model(NativeObject):
             _check(status, "quantize input")
         return quantized
 
-    def stream(self):
-        """Make a `Stream`: the recurrent state of one input."""
-        return Stream(self)
+    def stream(self, skipping=False):
+        """Make a `Stream`: the recurrent state of one input.
+
+        Parameters
+        ----------
+        skipping : bool, optional
+            Leave out what did not change since the last step: `Stream.skipping`.
+
+        Returns
+        -------
+        Stream
+        """
+        return Stream(self, skipping)
 
     def decoder(self):
         """Make a `Decoder`: logits to words."""

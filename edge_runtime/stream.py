@@ -18,9 +18,11 @@ class Stream(NativeObject):
     Parameters
     ----------
     model : Model
+    skipping : bool, optional
+        See the attribute.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, skipping=False):
         handle = model._open_handle()
         out = ffi.new("er_stream **")
         _check(lib.er_stream_create(handle, out), "stream")
@@ -29,6 +31,9 @@ class Stream(NativeObject):
         self._input_size = model.input_size
         self._output_size = model.output_size
         self._state_size = model.info["state_size"]
+        self._skipping = False
+        if skipping:
+            self.skipping = skipping
 
     def __repr__(self):
         return f"Stream(input_size={self._input_size}, output_size={self._output_size})"
@@ -155,6 +160,24 @@ class Stream(NativeObject):
         """Return to the model's initial state."""
         with self._exclusive() as handle:
             lib.er_stream_reset(handle)
+
+    @property
+    def skipping(self):
+        """bool : whether steps leave out what did not change since the last one; may be set.
+
+        Weights of inputs and states that are, as rounded for a matrix, those of the last step are
+        not read. Outputs and states are the same, bit for bit. It pays where inputs stand still, as
+        in digital silence; with speech and its pauses a step takes a few percent longer.
+        """
+        return self._skipping
+
+    @skipping.setter
+    def skipping(self, value):
+        if not isinstance(value, bool):
+            raise TypeError(f"skipping: expected a bool, got {type(value).__name__}")
+        with self._exclusive() as handle:
+            _check(lib.er_stream_set_skipping(handle, value), "stream skipping")
+        self._skipping = value
 
     @property
     def state(self):

@@ -3,6 +3,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import edge_runtime as er
-from apps.bench import contenders, measure, native, plot, report, workloads
+from apps.bench import contenders, measure, native, plot, report, skipping, workloads
 from apps.bench.__main__ import main
 from apps.bench.workloads import FRAMES, STREAMS, Workload
 from edge_runtime.format import ModelFile
@@ -309,6 +310,20 @@ def test_quick_run_with_peers(family):
     assert forms["f32"]["maxerr"] < 1e-5 and forms["int8"]["maxerr"] < 0.1
     assert result["ratios"]["W1"]["streaming_best_peer_over_ours"] > 0
     assert result["ratios"]["W1"]["python_streaming_best_peer_over_ours"] > 0
+
+
+def test_skipping_is_measured_and_compared(monkeypatch, capsys):
+    folder = os.path.join(os.environ.get("EDGE_RUNTIME_DATA", ""), "fsdd")
+    if not os.path.isdir(folder):
+        pytest.skip("EDGE_RUNTIME_DATA has no folder fsdd")
+    monkeypatch.setattr(skipping, "_SECONDS", 4)
+    monkeypatch.setattr(skipping, "_ROUNDS", 2)
+    monkeypatch.setattr(skipping, "_SHAPES", {"W1": (13, 2)})
+    assert skipping.main(["--data", folder]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == 3 * ["digits"] + 3 * ["W1"]
+    shares = {(row[0], row[1]): float(row[-5]) for row in rows}
+    assert shares["digits", "digital"] < 0.2 < shares["digits", "speech"]
 
 
 @needs_compiler

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import (
     ENCODINGS,
+    KERNELS,
     KINDS,
     assert_library_equals_reference,
     random_inputs,
@@ -135,6 +136,58 @@ def test_state_moves_to_another_stream(kinds):
     other.run_quantized(x[5:9])
     other.state = one.state
     np.testing.assert_array_equal(other.run_quantized(x[20:]), whole[20:])
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
+    clamp=st.sampled_from([7, 12, 31]),
+    moving=st.sampled_from([0.0, 0.02, 0.2, 1.0]),
+)
+def test_skipping_changes_no_bit(seed, kinds, clamp, moving):
+    """Inputs of which a share moves; resets, states that move a little, runs and steps in turn."""
+    rng = np.random.default_rng(seed)
+    model_file = random_model(rng, kinds, "ternary", planes=1, clamp=clamp)
+    x = random_inputs(rng, 30, model_file.layers[0].input_size)
+    for t in range(1, len(x)):
+        x[t] = np.where(rng.random(x.shape[1]) < moving, x[t], x[t - 1])
+    for kernel in KERNELS:
+        model = edge_runtime.Model.from_bytes(model_file.to_bytes(), kernel=kernel)
+        stream, expected = model.stream(skipping=True), reference.ReferenceStream(model_file)
+        assert stream.skipping
+        t = 0
+        while t < len(x):
+            what = rng.integers(0, 12)
+            if what == 0:
+                stream.reset()
+                expected.reset()
+            elif what < 4:
+                state = np.where(
+                    rng.random(stream.state.size) < 0.1, random_int16(rng, stream.state.size), stream.state
+                )
+                stream.state = expected.state = state
+            elif what == 4:
+                stream.skipping = not stream.skipping
+            count = int(rng.integers(1, 6))
+            part = x[t : t + count]
+            got = stream.run_quantized(part) if what % 2 else [stream.step_quantized(row) for row in part]
+            np.testing.assert_array_equal(got, expected.run_quantized(part))
+            t += count
+        np.testing.assert_array_equal(stream.state, expected.state)
+
+
+def test_streams_that_skip_step_with_others():
+    _, model, rng = stack_of(22, ("gru", "lstm", "dense"))
+    x = random_inputs(rng, 20, model.input_size)
+    streams = [model.stream(skipping=k == 5) for k in range(9)]
+    for row in np.repeat(x, 3, axis=0):
+        y = edge_runtime.Stream.step_many_quantized(streams, np.tile(row, (9, 1)))
+        assert (y == y[0]).all()
+    with pytest.raises(TypeError, match="bool"):
+        streams[0].skipping = 1
+    assert lib.er_stream_set_skipping(ffi.NULL, 1) == lib.ER_ERROR_ARGUMENT
+    assert lib.er_stream_set_skipping(streams[0]._open_handle(), 2) == lib.ER_ERROR_ARGUMENT
 
 
 def test_streams_of_one_model_do_not_touch_each_other():

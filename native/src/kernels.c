@@ -27,6 +27,7 @@ er_product_fn er_ternary_pairs_single_avx2, er_ternary_pairs_double_avx2;
 er_product_four_fn er_ternary_pairs_single_four_avx2, er_ternary_pairs_double_four_avx2;
 er_product_fn er_pow2_single_avx2, er_pow2_double_avx2;
 er_reset_fn er_gru_reset_avx2;
+extern const er_changing er_ternary_pairs_changing_avx2;
 er_gates_fn er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_gates_avx2;
 
 /* AVX2 is bound by instructions at all sizes, so two bits a weight serve all of them. Two groups a pass
@@ -36,17 +37,18 @@ er_gates_fn er_rnn_gates_avx2, er_gru_gates_avx2, er_lstm_gates_avx2, er_dense_g
  * ternary with RESET_BEFORE 23.1 1.31. */
 static const er_product_kind products_avx2[] = {
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_single_avx2,
-      ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0, 32, er_ternary_pairs_single_four_avx2, 0 },
+      ER_FORM_PAIRS, 4, 1, 32, 4, 31, 4, 0, 32, er_ternary_pairs_single_four_avx2, 0, NULL },
     { er_operands_avx2, er_ternary_pairs_tables_avx2, er_ternary_pairs_double_avx2,
-      ER_FORM_PAIRS, 4, 2, 32, 4, 15, 4, 0, 32, er_ternary_pairs_double_four_avx2, 0 },
+      ER_FORM_PAIRS, 4, 2, 32, 4, 15, 4, 0, 32, er_ternary_pairs_double_four_avx2, 0,
+      &er_ternary_pairs_changing_avx2 },
     { er_operands_avx2, er_binary_seven_tables_avx2, er_ternary_pairs_single_avx2,
-      ER_FORM_BITS, 7, 1, 32, 4, 18, 7, 0, 32, NULL, 0 },
+      ER_FORM_BITS, 7, 1, 32, 4, 18, 7, 0, 32, NULL, 0, NULL },
     { er_operands_avx2, er_binary_seven_tables_avx2, er_ternary_pairs_double_avx2,
-      ER_FORM_BITS, 7, 2, 32, 4, 9, 7, 0, 32, NULL, 0 },
+      ER_FORM_BITS, 7, 2, 32, 4, 9, 7, 0, 32, NULL, 0, NULL },
     { er_operands_avx2, er_pow2_tables_avx2, er_pow2_single_avx2,
-      ER_FORM_NIBBLES, 4, 1, 16, 2, 127, 0, 0, 128, NULL, 7 },
+      ER_FORM_NIBBLES, 4, 1, 16, 2, 127, 0, 0, 128, NULL, 7, NULL },
     { er_operands_avx2, er_pow2_tables_avx2, er_pow2_double_avx2,
-      ER_FORM_NIBBLES, 4, 2, 16, 2, 31, 0, 0, 128, NULL, 6 },
+      ER_FORM_NIBBLES, 4, 2, 16, 2, 31, 0, 0, 128, NULL, 6, NULL },
 };
 #endif
 
@@ -63,6 +65,7 @@ er_product_fn er_ternary_pairs_single_avx512bw, er_ternary_pairs_double_avx512bw
 er_tables_fn er_pow2_tables_avx512;
 er_product_fn er_pow2_single_avx512, er_pow2_double_avx512;
 er_reset_fn er_gru_reset_avx512;
+extern const er_changing er_ternary_four_changing_avx512, er_ternary_five_changing_avx512;
 er_gates_fn er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_dense_gates_avx512;
 
 /* The form of AVX2 in twice the lanes, for CPUs without the look-ups of VBMI. Against AVX2, us by bench_step on
@@ -70,17 +73,17 @@ er_gates_fn er_rnn_gates_avx512, er_gru_gates_avx512, er_lstm_gates_avx512, er_d
  * Tiles of five, six or eight blocks are as fast. */
 static const er_product_kind products_avx512bw[] = {
     { er_operands_avx512, er_ternary_pairs_tables_avx2, er_ternary_pairs_single_avx512bw,
-      ER_FORM_PAIRS, 4, 1, 64, 10, 31, 4, 0, 32, NULL, 0 },
+      ER_FORM_PAIRS, 4, 1, 64, 10, 31, 4, 0, 32, NULL, 0, NULL },
     { er_operands_avx512, er_ternary_pairs_tables_avx2, er_ternary_pairs_double_avx512bw,
-      ER_FORM_PAIRS, 4, 2, 64, 10, 15, 4, 0, 32, NULL, 0 },
+      ER_FORM_PAIRS, 4, 2, 64, 10, 15, 4, 0, 32, NULL, 0, NULL },
     { er_operands_avx512, er_binary_seven_tables_avx2, er_ternary_pairs_single_avx512bw,
-      ER_FORM_BITS, 7, 1, 64, 10, 18, 7, 0, 32, NULL, 0 },
+      ER_FORM_BITS, 7, 1, 64, 10, 18, 7, 0, 32, NULL, 0, NULL },
     { er_operands_avx512, er_binary_seven_tables_avx2, er_ternary_pairs_double_avx512bw,
-      ER_FORM_BITS, 7, 2, 64, 10, 9, 7, 0, 32, NULL, 0 },
+      ER_FORM_BITS, 7, 2, 64, 10, 9, 7, 0, 32, NULL, 0, NULL },
     { er_operands_avx512, er_pow2_tables_avx512, er_pow2_single_avx512,
-      ER_FORM_NIBBLES, 8, 1, 16, 4, 127, 0, 0, 256, NULL, 7 },
+      ER_FORM_NIBBLES, 8, 1, 16, 4, 127, 0, 0, 256, NULL, 7, NULL },
     { er_operands_avx512, er_pow2_tables_avx512, er_pow2_double_avx512,
-      ER_FORM_NIBBLES, 8, 2, 16, 4, 31, 0, 0, 256, NULL, 6 },
+      ER_FORM_NIBBLES, 8, 2, 16, 4, 31, 0, 0, 256, NULL, 6, NULL },
 };
 #endif
 
@@ -102,21 +105,22 @@ er_product_four_fn er_ternary_five_single_four_avx512, er_ternary_five_double_fo
  * of 0.30, dense 0.19 instead of 1.6. */
 static const er_product_kind products_avx512[] = {
     { er_operands_avx512, er_ternary_four_tables_avx512, er_ternary_four_single_avx512,
-      ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0, 128, NULL, 0 },
+      ER_FORM_FOUR, 4, 1, 64, 10, 31, 4, 0, 128, NULL, 0, NULL },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_single_avx512,
-      ER_FORM_FIVE, 5, 1, 64, 8, 25, 5, 1 << 21, 128, er_ternary_five_single_four_avx512, 0 },
+      ER_FORM_FIVE, 5, 1, 64, 8, 25, 5, 1 << 21, 128, er_ternary_five_single_four_avx512, 0, NULL },
     { er_operands_avx512, er_ternary_two_fours_tables_avx512, er_ternary_four_double_avx512,
-      ER_FORM_TWO_FOURS, 4, 2, 64, 10, 15, 4, 0, 96, NULL, 0 },
+      ER_FORM_TWO_FOURS, 4, 2, 64, 10, 15, 4, 0, 96, NULL, 0, &er_ternary_four_changing_avx512 },
     { er_operands_avx512, er_ternary_five_tables_avx512, er_ternary_five_double_avx512,
-      ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18, 128, er_ternary_five_double_four_avx512, 0 },
+      ER_FORM_FIVE, 5, 2, 64, 8, 12, 5, 1 << 18, 128, er_ternary_five_double_four_avx512, 0,
+      &er_ternary_five_changing_avx512 },
     { er_operands_avx512, er_binary_seven_tables_avx512, er_ternary_four_single_avx512,
-      ER_FORM_BITS, 7, 1, 64, 10, 18, 7, 0, 128, NULL, 0 },
+      ER_FORM_BITS, 7, 1, 64, 10, 18, 7, 0, 128, NULL, 0, NULL },
     { er_operands_avx512, er_binary_seven_tables_avx512, er_binary_seven_double_avx512,
-      ER_FORM_BITS, 7, 2, 64, 10, 9, 7, 0, 128, NULL, 0 },
+      ER_FORM_BITS, 7, 2, 64, 10, 9, 7, 0, 128, NULL, 0, NULL },
     { er_operands_avx512, er_pow2_tables_avx512, er_pow2_single_avx512,
-      ER_FORM_NIBBLES, 8, 1, 16, 4, 127, 0, 0, 256, NULL, 7 },
+      ER_FORM_NIBBLES, 8, 1, 16, 4, 127, 0, 0, 256, NULL, 7, NULL },
     { er_operands_avx512, er_pow2_tables_avx512, er_pow2_double_avx512,
-      ER_FORM_NIBBLES, 8, 2, 16, 4, 31, 0, 0, 256, NULL, 6 },
+      ER_FORM_NIBBLES, 8, 2, 16, 4, 31, 0, 0, 256, NULL, 6, NULL },
 };
 #endif
 
@@ -147,17 +151,17 @@ er_gates_fn er_rnn_gates_neon, er_gru_gates_neon, er_lstm_gates_neon, er_dense_g
  * with its last layer of powers of two scalar 81 and 106, all scalar 857 and 809. */
 static const er_product_kind products_neon[] = {
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_single_neon,
-      ER_FORM_THREE, 3, 1, 16, ER_NEON_BLOCKS, 31, 3, 0, 32, NULL, 0 },
+      ER_FORM_THREE, 3, 1, 16, ER_NEON_BLOCKS, 31, 3, 0, 32, NULL, 0, NULL },
     { er_operands_neon, er_ternary_triples_tables_neon, er_ternary_triples_three_neon,
-      ER_FORM_THREE, 3, 3, 16, ER_NEON_BLOCKS, 14, 3, 0, 32, NULL, 0 },
+      ER_FORM_THREE, 3, 3, 16, ER_NEON_BLOCKS, 14, 3, 0, 32, NULL, 0, NULL },
     { er_operands_neon, er_binary_five_tables_neon, er_ternary_triples_single_neon,
-      ER_FORM_BITS, 5, 1, 16, ER_NEON_BLOCKS, 25, 5, 0, 32, NULL, 0 },
+      ER_FORM_BITS, 5, 1, 16, ER_NEON_BLOCKS, 25, 5, 0, 32, NULL, 0, NULL },
     { er_operands_neon, er_binary_five_tables_neon, er_ternary_triples_three_neon,
-      ER_FORM_BITS, 5, 3, 16, ER_NEON_BLOCKS, 8, 5, 0, 32, NULL, 0 },
+      ER_FORM_BITS, 5, 3, 16, ER_NEON_BLOCKS, 8, 5, 0, 32, NULL, 0, NULL },
     { er_operands_neon, er_pow2_tables_neon, er_pow2_single_neon,
-      ER_FORM_NIBBLES, 2, 1, 16, ER_NEON_BLOCKS / 2, 127, 0, 0, 64, NULL, 7 },
+      ER_FORM_NIBBLES, 2, 1, 16, ER_NEON_BLOCKS / 2, 127, 0, 0, 64, NULL, 7, NULL },
     { er_operands_neon, er_pow2_tables_neon, er_pow2_double_neon,
-      ER_FORM_NIBBLES, 2, 2, 16, ER_NEON_BLOCKS / 2, 31, 0, 0, 64, NULL, 6 },
+      ER_FORM_NIBBLES, 2, 2, 16, ER_NEON_BLOCKS / 2, 31, 0, 0, 64, NULL, 6, NULL },
 };
 #endif
 

@@ -99,6 +99,22 @@ er_status er_streams_check(er_stream *const *streams, size_t stream_count)
     return status;
 }
 
+/* How many of the streams are stepped together: streams that skip are not. */
+static uint32_t count_together(er_stream *const *streams, size_t stream_count)
+{
+    uint32_t v;
+
+    if (stream_count < ER_VECTORS) {
+        return 1;
+    }
+    for (v = 0; v < ER_VECTORS; v++) {
+        if (streams[v]->work.skipping) {
+            return 1;
+        }
+    }
+    return ER_VECTORS;
+}
+
 /* See stream.h. */
 void er_streams_advance(er_stream *const *streams, size_t stream_count, const int8_t *x, int16_t *logits_out)
 {
@@ -107,7 +123,7 @@ void er_streams_advance(er_stream *const *streams, size_t stream_count, const in
     uint32_t v;
 
     while (stream_count > 0) {
-        const uint32_t count = stream_count < ER_VECTORS ? 1 : ER_VECTORS;
+        const uint32_t count = count_together(streams, stream_count);
 
         for (v = 0; v < count; v++) {
             inputs[v] = x == NULL ? streams[v]->x : x;
@@ -269,7 +285,7 @@ er_status er_stream_run_quantized(er_stream *stream, const int8_t *x, size_t ste
         return ER_ERROR_ARGUMENT;
     }
     while (step_count > 0) {
-        const uint32_t most = stream->frames == NULL ? 1 : ER_CHUNK_FRAMES;
+        const uint32_t most = stream->frames == NULL || stream->work.skipping ? 1 : ER_CHUNK_FRAMES;
         const uint32_t count = step_count < most ? (uint32_t)step_count : most;
         uint32_t i;
 

@@ -84,6 +84,9 @@ static const int16_t *run_product(const er_matrix *matrix, const int16_t *x, con
             return sums;
         }
     }
+    if (work->skipping && product->skip > 0) {
+        return er_product_run_skipping(product, work, x) + matrix->first_sum;
+    }
     er_product_run(product, work, x, NULL, sums);
     return sums + matrix->first_sum;
 }

@@ -6,6 +6,14 @@
 #include "kernels/kernels.h"
 #include "model.h"
 
+/* What a stream that skips knows of a product. */
+typedef struct er_skip {
+    int8_t *operands;       /* [padded columns + 16] of the last step, */
+    int16_t *sums;          /* and its sums */
+    uint32_t valid;         /* 1: they are there */
+    uint32_t full;          /* 1: the tables of the last step are of operands, not of what was added to them */
+} er_skip;
+
 /* What a step needs besides model and state: scratch of one stream, shared by its layers. */
 typedef struct er_work {
     const er_kernels *kernels;
@@ -24,7 +32,18 @@ typedef struct er_work {
     uint32_t carried_valid; /* 1: carried sums and kept tables are those of the present state */
     const er_product *ready[2];     /* products of the present layer that have been run already, or null; */
     int16_t *ready_sums[2];         /* their sums */
+    uint32_t skipping;              /* 1: products take only the groups of columns that changed */
+    er_skip *skips;                 /* [1 + model->skip_count]; the first is nobody's */
+    er_change *changes;             /* [largest group_count] */
+    int8_t *differences;    /* as operand_bytes: what was added to operands, */
+    int8_t *slots;          /* and to those of changed groups */
 } er_work;
+
+/* Where a stream has what it knows of a product. */
+static inline er_skip *er_skip_of(const er_work *work, const er_product *product)
+{
+    return (er_skip *)(void *)((char *)work->skips + product->skip);
+}
 
 /* N1, N2 by the scalar kernels: the sums of the rows first_row .. first_row + row_count - 1, every plane, on x
  * (int16 [shape=(matrix->columns)]), into acc[plane * rows + row]. Other rows of acc are left alone. */
@@ -54,6 +73,9 @@ void er_layer_late_sums(const er_layer *layer, const int16_t *gated, const er_wo
  * they have been kept there. */
 void er_product_run(const er_product *product, const er_work *work, const int16_t *x, uint8_t *tables,
                     int16_t *sums);
+
+/* The same in a stream that skips. Returns the sums, which must not be changed. */
+const int16_t *er_product_run_skipping(const er_product *product, const er_work *work, const int16_t *x);
 
 /* Whether it is quicker to run a product on ER_VECTORS vectors together. Of few columns it is not: 24
  * accumulators are set up for each part of a tile. */

@@ -84,6 +84,7 @@ struct er_model {
     uint32_t max_rows;                      /* largest row count of a matrix */
     size_t sum_count;                       /* scratch of the plan, in values: see er_work; 0 without a plan */
     size_t carried_count;
+    uint32_t skip_count;                    /* products that may skip what did not change */
     size_t part_count;
     size_t operand_byte_count;
     size_t table_bytes;

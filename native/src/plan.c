@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "matrix.h"
+
 enum {
     MOST_SUM = INT16_MAX,
     ROW_PADDING = 64            /* weights behind the last column that the groups of a row take, at most */
@@ -350,6 +352,8 @@ static uint8_t *plan_product(planner *p, er_product *product, const method *m, c
     product->start_both = both_bytes(product->start);
     product->operand_shift = matrix->operand_shift;
     product->three_quarters = matrix->three_quarters;
+    product->tall_bytes = product->tile_blocks * block_bytes(kind) * kind->pass_groups;
+    product->low_bytes = (product->tile_blocks - 1) * block_bytes(kind) * kind->pass_groups;
     if (p->base != NULL) {
         memset(weights, 0, size);
     }
@@ -380,6 +384,29 @@ static er_matrix *matrix_below(const planner *p, uint32_t i)
     return next->rows <= round_up(w_h->rows, above.kind->block_rows) - w_h->rows ? next : NULL;
 }
 
+/* What lists of changed groups need (er_changing). */
+static void fill_groups(const er_product *product, er_group *groups, uint16_t *group_of)
+{
+    const er_product_kind *kind = product->kind;
+    uint32_t i;
+
+    memset(groups, 0, product->group_count * sizeof *groups);
+    for (i = 0; i < product->group_count; i++) {
+        const uint32_t pass = i / 2, place = i % 2;
+
+        groups[i].tall = pass * product->tall_bytes + place * block_bytes(kind);
+        groups[i].low = pass * product->low_bytes + place * block_bytes(kind);
+        groups[i].first = kind->changing->first[place];
+        groups[i].second = kind->changing->second[place];
+        groups[i].column = i * kind->group_columns;
+        groups[i].end = (i + 1) * kind->group_columns;
+        groups[i].shift = kind->changing->shift[place];
+    }
+    for (i = 0; i < round_up(product->columns, 64); i++) {
+        group_of[i] = (uint16_t)(i / kind->group_columns);
+    }
+}
+
 /* Lay out a matrix that is one product, with another (or null) below it. */
 static void plan_single(planner *p, er_matrix *matrix, er_matrix *below, const method *m)
 {
@@ -387,6 +414,9 @@ static void plan_single(planner *p, er_matrix *matrix, er_matrix *below, const m
     const size_t sums = round_up(rows, ER_BLOCK_ROWS) + ER_SUM_PADDING;
     er_product *place = take(p, sizeof *place), product;
     packer at = { &product, plan_product(p, &product, m, matrix, rows, matrix->columns), 0, 0, 0, 0 };
+    const int can_change = m->kind->changing != NULL && 4 * m->clamp * (int32_t)m->kind->group_columns <= UINT8_MAX;
+    er_group *groups = can_change ? take(p, product.group_count * sizeof *groups) : NULL;
+    uint16_t *group_of = can_change ? take(p, round_up(matrix->columns, 64) * sizeof *group_of) : NULL;
 
     if (p->base == NULL) {
         return;
@@ -401,6 +431,13 @@ static void plan_single(planner *p, er_matrix *matrix, er_matrix *below, const m
         product.carried = 1;
         product.carried_offset = p->model->carried_count;
         p->model->carried_count += sums;
+    }
+    product.skip = ++p->model->skip_count * sizeof(er_skip);
+    product.most_changes = groups == NULL ? 0 : product.group_count / 2;
+    product.groups = groups;
+    product.group_of = group_of;
+    if (groups != NULL) {
+        fill_groups(&product, groups, group_of);
     }
     grow(&p->model->sum_count, sums);
     memcpy(place, &product, sizeof product);
@@ -508,9 +545,13 @@ static void keep_tables(struct er_model *model)
         const er_matrix *next = &layer[1].matrix[0];
 
         if (layer->matrix_count == 2 && tables_of(w_h) != tables_of(next) && share_tables(w_h, next)) {
-            er_product *product = tables_of(w_h);
+            er_product *product = tables_of(w_h), *from = tables_of(next);
 
             product->tables_kept = 1;
+            product->kept_from = from;
+            if (product->skip == 0 || from->skip == 0) {        /* knows no tables of changes */
+                product->skip = from->skip = 0;
+            }
             product->table_offset = tables_of(next)->table_offset = model->table_bytes;
             model->table_bytes += (size_t)digits_of(w_h) * product->group_count * product->kind->group_table;
         }
@@ -759,6 +800,9 @@ static void plan_halves(planner *p, er_layer *layer)
         }
         plan_matrix(p, &half, NULL);
         if (p->base != NULL) {
+            if (half.product != NULL) {
+                ((er_product *)half.product)->skip = 0;     /* the sums of both are put together */
+            }
             memcpy(place + k, &half, sizeof half);
             layer->halves = place;
         }

@@ -26,6 +26,37 @@ static void lay_out_frames(er_stream *stream, const er_model *model)
     }
 }
 
+/* Where each product that may skip keeps its operands and sums. The sums of carried ones are kept anyway. */
+static void lay_out_skips(er_stream *stream, char *base, size_t *used, const er_model *model)
+{
+    er_work *work = &stream->work;
+    uint32_t i, k, groups = 0;
+
+    work->skips = er_memory_take(base, used, 1 + (size_t)model->skip_count, sizeof *work->skips);
+    for (i = 0; i < model->layer_count; i++) {
+        for (k = 0; k < model->layers[i].matrix_count; k++) {
+            const er_matrix *matrix = &model->layers[i].matrix[k];
+            const er_product *product = matrix->product;
+
+            if (product != NULL && product->skip > 0 && matrix->first_sum == 0) {
+                const size_t sums = (matrix->rows + ER_BLOCK_ROWS - 1) / ER_BLOCK_ROWS * ER_BLOCK_ROWS + ER_SUM_PADDING;
+                int8_t *operands = er_memory_take(base, used, matrix->columns + (size_t)ER_BYTE_PADDING, 1);
+                int16_t *own = er_memory_take(base, used, product->carried ? 0 : sums, sizeof *own);
+
+                groups = groups < product->group_count ? product->group_count : groups;
+                if (base != NULL) {
+                    er_skip_of(work, product)->operands = operands;
+                    er_skip_of(work, product)->sums =
+                        product->carried ? work->carried + product->carried_offset : own;
+                }
+            }
+        }
+    }
+    work->changes = er_memory_take(base, used, groups, sizeof *work->changes);
+    work->differences = er_memory_take(base, used, groups == 0 ? 0 : model->operand_byte_count, 1);
+    work->slots = er_memory_take(base, used, groups == 0 ? 0 : model->operand_byte_count, 1);
+}
+
 /* Lay out a stream of model behind base, or only count with base null. Returns the size in bytes. */
 static size_t lay_out(er_stream *stream, char *base, const er_model *model)
 {
@@ -59,6 +90,7 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
     stream->work.part = er_memory_take(base, &used, model->part_count, sizeof(int16_t));
     stream->work.operand_bytes = er_memory_take(base, &used, model->operand_byte_count, sizeof(int8_t));
     stream->work.tables = er_memory_take(base, &used, model->table_bytes, sizeof(uint8_t));
+    lay_out_skips(stream, base, &used, model);
     stream->x = er_memory_take(base, &used, chunk * model->input_size, sizeof(int8_t));
     stream->logits = er_memory_take(base, &used, chunk * model->output_size, sizeof(int16_t));
     stream->frames = er_memory_take(base, &used, chunk * stream->frame_size, sizeof(int16_t));
@@ -224,6 +256,22 @@ er_status er_stream_step_many(er_stream *const *streams, size_t stream_count, co
 
         model->kernels->logits(streams[i]->logits, model->output_size, er_logit_unit(model), y_out);
         y_out += model->output_size;
+    }
+    return ER_OK;
+}
+
+/* See edge_runtime.h. */
+er_status er_stream_set_skipping(er_stream *stream, uint32_t enabled)
+{
+    uint32_t i;
+
+    if (stream == NULL || enabled > 1) {
+        return ER_ERROR_ARGUMENT;
+    }
+    stream->work.skipping = enabled;
+    stream->work.carried_valid = 0;
+    for (i = 0; i <= stream->model->skip_count; i++) {
+        stream->work.skips[i].valid = 0;
     }
     return ER_OK;
 }

@@ -14,7 +14,7 @@
  * activation  tanh and sigmoid of all 65536 pre-activations
  * bounds      the greatest sums that gates take in 16 bits, and one column more, where they must step back
  * network     random networks of every kind of layer over many steps, with random states now and then:
- *             logits and the whole state after each step; several streams in one call; runs
+ *             logits and the whole state after each step; several streams in one call; runs; skipping
  *
  * Outputs lie between canaries; what kernels may read lies in memory of just that size, so that the address
  * sanitizer sees more. A line for each check and ISA; SKIP for an ISA that this machine lacks. Exit status
@@ -669,6 +669,76 @@ static void check_together(const struct er_model *scalar, const struct er_model 
     free(state);
 }
 
+/* A stream that skips against the scalar kernels: inputs and states of which none, few or all change from one step to
+ * the next; steps and runs; resets; skipping turned off and on. */
+static void check_skipping(const struct er_model *scalar, const struct er_model *planned, random_state *random,
+                           unsigned long round)
+{
+    enum { FRAMES = 40 };
+    const uint32_t inputs = scalar->input_size, states = scalar->state_size;
+    er_stream *stream[2];
+    int8_t *x = take_memory(inputs);
+    int16_t *logits[2], *state[2];
+    uint32_t t, k, i;
+
+    for (k = 0; k < 2; k++) {
+        if (er_stream_create(k == 0 ? scalar : planned, &stream[k]) != ER_OK) {
+            fail("skipping", "no stream, round", round);
+        }
+        logits[k] = take_memory(sizeof(int16_t) * scalar->output_size);
+        state[k] = take_memory(sizeof(int16_t) * states);
+        memset(state[k], 0, sizeof(int16_t) * states);
+    }
+    memset(x, 0, inputs);
+    er_stream_set_skipping(stream[1], 1);
+    for (t = 0; t < FRAMES; t++) {
+        const uint32_t how = random_below(random, 8), share = 1 + random_below(random, 40);
+
+        for (i = 0; i < inputs; i++) {
+            if (how == 0 || (how > 2 && random_below(random, share) == 0)) {
+                x[i] = (int8_t)((int)random_below(random, 256) - 128);
+            }
+        }
+        if (random_below(random, 3) == 0) {         /* else most of h changes at every step */
+            er_stream_get_state(stream[0], state[0]);
+            for (i = 0; i < states; i++) {
+                state[0][i] = random_below(random, share) == 0 ? random_i16(random) : state[1][i];
+            }
+            er_stream_set_state(stream[0], state[0]);
+            er_stream_set_state(stream[1], state[0]);
+        }
+        if (how == 1) {
+            er_stream_reset(stream[0]);
+            er_stream_reset(stream[1]);
+        }
+        er_stream_get_state(stream[0], state[1]);
+        if (random_below(random, 16) == 0) {
+            er_stream_set_skipping(stream[1], random_below(random, 2));
+        }
+        er_stream_step_quantized(stream[0], x, logits[0]);
+        if (how < 4) {
+            er_stream_run_quantized(stream[1], x, 1, logits[1]);
+        } else {
+            er_stream_step_quantized(stream[1], x, logits[1]);
+        }
+        if (memcmp(logits[0], logits[1], sizeof(int16_t) * scalar->output_size) != 0) {
+            fail("skipping", "logits differ, round", round);
+        }
+    }
+    for (k = 0; k < 2; k++) {
+        er_stream_get_state(stream[k], state[k]);
+    }
+    if (memcmp(state[0], state[1], sizeof(int16_t) * states) != 0) {
+        fail("skipping", "states differ, round", round);
+    }
+    for (k = 0; k < 2; k++) {
+        er_stream_destroy(stream[k]);
+        free(logits[k]);
+        free(state[k]);
+    }
+    free(x);
+}
+
 /* Networks of one to three layers, step by step beside the scalar kernels. */
 static void check_network(const er_kernels *kernels, random_state *random, unsigned long rounds)
 {
@@ -765,6 +835,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
         }
         if (round % 4 < 2) {
             check_together(&model[0], &model[1], random, round);
+            check_skipping(&model[0], &model[1], random, round);
         }
         for (k = 0; k < 2; k++) {
             er_stream_destroy(stream[k]);

@@ -139,6 +139,11 @@ static er_status use_stream(bench *b, size_t *work_out)
     }
     TRY(er_stream_run(b->stream, b->samples, steps, b->y));
     TRY(er_stream_run_quantized(b->stream, b->x, steps, b->logits));
+    TRY(er_stream_set_skipping(b->stream, 1));
+    for (i = 0; i < steps; i++) {
+        TRY(er_stream_step_quantized(b->stream, b->x, b->logits));
+    }
+    TRY(er_stream_set_skipping(b->stream, 0));
     TRY(er_stream_step_many(b->streams, 5, b->samples, b->y));
     TRY(er_stream_step_many_quantized(b->streams, 5, b->x, b->logits));
     TRY(er_stream_get_state(b->stream, b->state));

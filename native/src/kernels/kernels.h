@@ -87,6 +87,43 @@ typedef void er_product_fn(const struct er_product *product, const uint8_t *tabl
 typedef void er_product_four_fn(const struct er_product *product, const uint8_t *const *tables,
                                 int16_t *const *sums);
 
+/* A group of columns whose operands changed. */
+typedef struct er_change {
+    uint32_t tall, low;         /* bytes from the first weights of a tile, tall or low, to the group's */
+    uint32_t first, second;     /* bytes to the two parts of the table of what was added to its operands */
+} er_change;
+
+/* Bring sums up to date: add what changed groups make of their tables, whose bias is that of the product twice.
+ * start: minus all their biases, mod 2^16. count: 1 or more. sums: as of er_product_fn, updated. */
+typedef void er_product_change_fn(const struct er_product *product, const er_change *changes, uint32_t count,
+                                  const uint8_t *tables, int32_t start, int16_t *sums);
+
+/* What a list of changes takes of a group. */
+typedef struct er_group {
+    uint32_t tall, low, first, second;      /* of er_change, tables from those of the slot on */
+    uint32_t column, end;       /* first column and the one behind the last */
+    uint32_t shift;             /* bits by which its differences are moved in their slot */
+    uint32_t padding;
+} er_group;
+
+enum { ER_TOO_MANY = 0x10000 }; /* more than groups can be */
+
+/* List the groups whose operands are not those of the last step, at most product->most_changes, and put what was
+ * added to them into slots, from which er_tables_fn makes their tables. Returns how many, or ER_TOO_MANY.
+ * differences, slots: int8 [shape=(columns padded to 64 + 64)]; operands, last: the same, zero from columns on. */
+typedef uint32_t er_find_fn(const struct er_product *product, const int8_t *operands, const int8_t *last,
+                            int8_t *differences, er_change *changes, int8_t *slots);
+
+/* How changed groups are found and added. Passes have two groups. */
+typedef struct er_changing {
+    er_find_fn *find;
+    er_product_change_fn *run;
+    uint32_t slot_groups;       /* groups whose tables are made for a changed one */
+    uint32_t first[2];          /* of er_group, for either group of a pass */
+    uint32_t second[2];
+    uint32_t shift[2];
+} er_changing;
+
 /* One way to make a product. */
 typedef struct er_product_kind {
     er_operands_fn *operands;
@@ -103,6 +140,7 @@ typedef struct er_product_kind {
     uint32_t group_table;       /* bytes of the table of a group */
     er_product_four_fn *run_four;   /* null: not worth it */
     uint32_t split;             /* 0, or sums are fine ones and 2^split times coarse ones */
+    const er_changing *changing;    /* null: changes are too large for its tables */
 } er_product_kind;
 
 /* A matrix of one plane, or a part of its columns, made ready for an ISA. Every loop bound stands here, so
@@ -129,6 +167,13 @@ typedef struct er_product {
     uint32_t tables_kept;       /* 1: of a W_h, whose tables the next layer's matrix has built in the last step */
     uint32_t carried;           /* 1: of a W_h with the next layer's matrix below it, see er_matrix.first_sum */
     size_t carried_offset;      /* if so, where in the stream's carried sums its sums are */
+    uint32_t tall_bytes;        /* weights of a pass of a tall tile */
+    uint32_t low_bytes;
+    uint32_t most_changes;      /* half of the groups: with more, the product is made as a whole; 0: always */
+    const er_group *groups;     /* [group_count], or null */
+    const uint16_t *group_of;   /* [columns padded to 64] */
+    size_t skip;                /* bytes to its er_skip in a stream; 0: takes no part in skipping */
+    const struct er_product *kept_from;     /* whose tables are kept for this one; null: a compound's */
 } er_product;
 
 /* A matrix whose sums take several products: one for each plane, each part of the columns that is short

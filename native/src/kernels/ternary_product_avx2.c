@@ -12,12 +12,14 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "changes.h"
 #include "kernels.h"
 #include "opaque.h"
 
 enum {
     MOST_BLOCKS = 4,        /* 2 accumulators each of 16 registers */
-    PAIR_TABLE = 32         /* bytes: p twice, then q */
+    PAIR_TABLE = 32,        /* bytes: p twice, then q */
+    MOST_WORDS = 8192 / 64  /* of a bit for each column */
 };
 
 /* N1 made ready: rs(t, s) = ((t >> (s - 1)) + 1) >> 1 keeps to 16 bits. In registers, since operands of 8
@@ -232,12 +234,124 @@ static void run_tiles(const er_product *product, const uint8_t *tables, int16_t 
     }
 }
 
+/* As run_tile for changed groups only, on top of the sums as they are. Changes are up to twice the clamp, so that
+ * bytes are not added up. low: 1 if the tile is a low one. */
+#define START_CHANGED(i)                                                                          \
+    {                                                                                             \
+        h[i] = _mm256_add_epi16(_mm256_load_si256((const __m256i *)(void *)(sums + (i) * 32 + 16)), start); \
+        a[i] = _mm256_add_epi16(_mm256_load_si256((const __m256i *)(void *)(sums + (i) * 32)), start); \
+        a[i] = _mm256_add_epi16(a[i], _mm256_slli_epi16(h[i], 8));                                \
+    }
+#define PASS_CHANGED(i)                                                                           \
+    {                                                                                             \
+        const __m256i v = look_up(w + (i) * 64, p, q);                                            \
+                                                                                                  \
+        a[i] = _mm256_add_epi16(a[i], v);                                                         \
+        h[i] = _mm256_add_epi16(h[i], _mm256_srli_epi16(v, 8));                                   \
+        IN_REGISTERS(a[i], h[i]);                                                                 \
+    }
+
+static inline __attribute__((always_inline)) void
+run_changed_tile(const uint8_t *weights, const er_change *changes, uint32_t count, const uint8_t *tables,
+                 int32_t first_sum, int16_t *sums, uint32_t low, const uint32_t blocks)
+{
+    const __m256i start = _mm256_set1_epi16((short)first_sum);
+    __m256i a[MOST_BLOCKS], h[MOST_BLOCKS];
+
+    EACH_BLOCK(blocks, START_CHANGED);
+    do {
+        const uint8_t *w = weights + (low ? changes->low : changes->tall);
+        const __m256i p = load_table(tables + changes->first), q = load_table(tables + changes->second);
+
+        EACH_BLOCK(blocks, PASS_CHANGED);
+        changes++;
+        ER_OPAQUE(changes);
+    } while (--count > 0);
+    EACH_BLOCK(blocks, FINISH);
+}
+
+typedef void changed_fn(const uint8_t *weights, const er_change *changes, uint32_t count, const uint8_t *tables,
+                        int32_t start, int16_t *sums, uint32_t low);
+
+#define CHANGED(blocks)                                                                           \
+    static void changed_##blocks(const uint8_t *weights, const er_change *changes, uint32_t count, \
+                                 const uint8_t *tables, int32_t start, int16_t *sums, uint32_t low) \
+    {                                                                                             \
+        run_changed_tile(weights, changes, count, tables, start, sums, low, blocks);              \
+    }
+
+CHANGED(1)
+CHANGED(2)
+CHANGED(3)
+CHANGED(4)
+static changed_fn *const changed_tiles[MOST_BLOCKS + 1] = { NULL, changed_1, changed_2, changed_3, changed_4 };
+
+/* All tiles of a product of two groups a pass with changed groups. */
+static void run_changed(const er_product *product, const er_change *changes, uint32_t count, const uint8_t *tables,
+                        int32_t start, int16_t *sums)
+{
+    const uint8_t *weights = product->weights;
+    uint32_t blocks = product->tile_blocks;
+    uint32_t left = product->tall_count, low, pass;
+
+    for (low = 0; low < 2; low++) {
+        while (left > 0) {
+            changed_tiles[blocks](weights, changes, count, tables, start, sums, low);
+            for (pass = product->pass_count; pass > 0; pass--) {
+                weights += low ? product->low_bytes : product->tall_bytes;
+                ER_OPAQUE(weights);
+            }
+            sums += blocks << 5;
+            ER_OPAQUE(sums);
+            left--;
+        }
+        blocks--;
+        left = product->low_count;
+    }
+}
+
+/* As find_differences in ternary_product_avx512.c, and the list. */
+static uint32_t find_changed(const er_product *product, const int8_t *operands, const int8_t *last,
+                             int8_t *differences, er_change *changes, int8_t *slots)
+{
+    uint64_t changed[MOST_WORDS];
+    int8_t *difference = differences;
+    uint32_t left, count = 0, word = 0, half;
+
+    for (left = product->columns; left > 0; left -= left < 64 ? left : 64) {
+        uint64_t same[2];
+
+        for (half = 0; half < 2; half++) {
+            const __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)operands);
+            const __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)last);
+
+            same[half] = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, b));
+            _mm256_storeu_si256((__m256i *)(void *)difference, _mm256_sub_epi8(a, b));
+            operands += 32;
+            last += 32;
+            difference += 32;
+        }
+        changed[word] = ~(same[0] | same[1] << 32);
+        count += (uint32_t)__builtin_popcountll(changed[word]);
+        word++;
+    }
+    if (count > product->columns >> 2) {
+        return ER_TOO_MANY;
+    }
+    return er_list_changes(product, changed, differences, changes, slots, 4, UINT64_MAX, PAIR_TABLE);
+}
+
+const er_changing er_ternary_pairs_changing_avx2 = {
+    find_changed, run_changed, 1, { 0, 0 }, { 16, 16 }, { 0, 0 },
+};
+
 /* Four vectors at once, one block at a time: 8 accumulators. What is taken out of a weight byte serves all of
  * them; the tables come from memory. */
 #define EACH_VECTOR(X) { X(0) X(1) X(2) X(3) }
+#define MOVE_ON(n) { tables[n] += groups * PAIR_TABLE; ER_OPAQUE(tables[n]); }
 #define PASS_VECTOR(n)                                                                            \
     {                                                                                             \
-        const uint8_t *t = tables[n] + offset;                                                    \
+        const uint8_t *t = tables[n];                                                             \
         __m256i v = _mm256_add_epi8(_mm256_shuffle_epi8(load_table(t), w0),                       \
                                     _mm256_shuffle_epi8(load_table(t + 16), high0));              \
                                                                                                   \
@@ -266,10 +380,9 @@ run_block_of_four(const er_product *product, const uint8_t *weights, size_t pass
     const __m256i start = _mm256_set1_epi16((short)product->start);
     const __m256i first = _mm256_set1_epi16((short)product->start_both);
     const __m256i fifteen = _mm256_set1_epi8(15);
-    const uint8_t *const tables[4] = { tables_of[0], tables_of[1], tables_of[2], tables_of[3] };
+    const uint8_t *tables[4] = { tables_of[0], tables_of[1], tables_of[2], tables_of[3] };
     __m256i a[4] = { first, first, first, first }, h[4] = { start, start, start, start };
     uint32_t left = product->pass_count;
-    size_t offset = 0;
 
     do {
         __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)weights), w1 = w0;
@@ -282,9 +395,8 @@ run_block_of_four(const er_product *product, const uint8_t *weights, size_t pass
         }
         IN_REGISTERS(w0, high0);
         EACH_VECTOR(PASS_VECTOR)
-        offset += groups * PAIR_TABLE;
+        EACH_VECTOR(MOVE_ON)
         weights += pass_bytes;
-        ER_OPAQUE(offset);
         ER_OPAQUE(weights);
     } while (--left > 0);
     EACH_VECTOR(FINISH_VECTOR)

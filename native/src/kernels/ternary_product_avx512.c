@@ -14,11 +14,15 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "changes.h"
 #include "kernels.h"
 #include "opaque.h"
 #include "ternary_index.h"
 
-enum { MOST_BLOCKS = 10 };      /* 2 accumulators each of 32 registers */
+enum {
+    MOST_BLOCKS = 10,       /* 2 accumulators each of 32 registers */
+    MOST_WORDS = 8192 / 64  /* of a bit for each column */
+};
 
 /* Write the tables of two groups from the sums of their columns, as ternary_index.h says; the sums of the
  * second group stand 32 bytes behind those of the first. */
@@ -283,6 +287,109 @@ void er_binary_seven_double_avx512(const er_product *product, const uint8_t *tab
     run_tiles(product, tables, sums, seven_double);
 }
 
+/* As run_tile for changed groups only, on top of the sums as they are. Changes are up to twice the clamp, so that
+ * bytes are not added up. low: 1 if the tile is a low one. */
+#define START_CHANGED(i)                                                                          \
+    {                                                                                             \
+        h[i] = _mm512_add_epi16(_mm512_load_si512(sums + (i) * 64 + 32), start);                  \
+        a[i] = _mm512_add_epi16(_mm512_load_si512(sums + (i) * 64), start);                       \
+        a[i] = _mm512_add_epi16(a[i], _mm512_slli_epi16(h[i], 8));                                \
+    }
+#define PASS_CHANGED(i)                                                                           \
+    {                                                                                             \
+        const __m512i v = look_up(w + (i) * 128, first, second, form, twice_bias);                \
+                                                                                                  \
+        a[i] = _mm512_add_epi16(a[i], v);                                                         \
+        h[i] = _mm512_add_epi16(h[i], _mm512_srli_epi16(v, 8));                                   \
+        IN_REGISTERS(a[i], h[i]);                                                                 \
+    }
+
+static inline __attribute__((always_inline)) void
+run_changed_tile(const er_product *product, const uint8_t *weights, const er_change *changes, uint32_t count,
+                 const uint8_t *tables, int32_t first_sum, int16_t *sums, uint32_t low, const uint32_t form,
+                 const uint32_t blocks)
+{
+    const int32_t bias = product->table_bias + product->table_bias;
+    const __m512i twice_bias = _mm512_set1_epi8((char)(bias + bias));
+    const __m512i start = _mm512_set1_epi16((short)first_sum);
+    __m512i a[MOST_BLOCKS], h[MOST_BLOCKS];
+
+    EACH_BLOCK(blocks, START_CHANGED);
+    do {
+        const uint8_t *w = weights + (low ? changes->low : changes->tall);
+        const __m512i first = _mm512_load_si512(tables + changes->first);
+        const __m512i second = _mm512_load_si512(tables + changes->second);
+
+        EACH_BLOCK(blocks, PASS_CHANGED);
+        changes++;
+        ER_OPAQUE(changes);
+    } while (--count > 0);
+    EACH_BLOCK(blocks, FINISH);
+}
+
+typedef void changed_fn(const er_product *product, const uint8_t *weights, const er_change *changes,
+                        uint32_t count, const uint8_t *tables, int32_t start, int16_t *sums, uint32_t low);
+
+#define CHANGED(name, form, blocks)                                                               \
+    static void name##_##blocks(const er_product *product, const uint8_t *weights,                \
+                                const er_change *changes, uint32_t count, const uint8_t *tables,  \
+                                int32_t start, int16_t *sums, uint32_t low)                       \
+    {                                                                                             \
+        run_changed_tile(product, weights, changes, count, tables, start, sums, low, form, blocks); \
+    }
+
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 1)
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 2)
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 3)
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 4)
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 5)
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 6)
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 7)
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 8)
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 9)
+CHANGED(fours_changed, ER_FORM_TWO_FOURS, 10)
+CHANGED(fives_changed, ER_FORM_FIVE, 1)
+CHANGED(fives_changed, ER_FORM_FIVE, 2)
+CHANGED(fives_changed, ER_FORM_FIVE, 3)
+CHANGED(fives_changed, ER_FORM_FIVE, 4)
+CHANGED(fives_changed, ER_FORM_FIVE, 5)
+CHANGED(fives_changed, ER_FORM_FIVE, 6)
+CHANGED(fives_changed, ER_FORM_FIVE, 7)
+CHANGED(fives_changed, ER_FORM_FIVE, 8)
+
+static changed_fn *const fours_changed[MOST_BLOCKS + 1] = {
+    NULL,            fours_changed_1, fours_changed_2, fours_changed_3, fours_changed_4, fours_changed_5,
+    fours_changed_6, fours_changed_7, fours_changed_8, fours_changed_9, fours_changed_10,
+};
+static changed_fn *const fives_changed[MOST_BLOCKS + 1] = {
+    NULL,            fives_changed_1, fives_changed_2, fives_changed_3, fives_changed_4, fives_changed_5,
+    fives_changed_6, fives_changed_7, fives_changed_8, NULL,            NULL,
+};
+
+/* All tiles of a product with changed groups. */
+static void run_changed(const er_product *product, const er_change *changes, uint32_t count, const uint8_t *tables,
+                        int32_t start, int16_t *sums, changed_fn *const *tiles)
+{
+    const uint8_t *weights = product->weights;
+    uint32_t blocks = product->tile_blocks;
+    uint32_t left = product->tall_count, low, pass;
+
+    for (low = 0; low < 2; low++) {
+        while (left > 0) {
+            tiles[blocks](product, weights, changes, count, tables, start, sums, low);
+            for (pass = product->pass_count; pass > 0; pass--) {
+                weights += low ? product->low_bytes : product->tall_bytes;
+                ER_OPAQUE(weights);
+            }
+            sums += blocks << 6;
+            ER_OPAQUE(sums);
+            left--;
+        }
+        blocks--;
+        left = product->low_count;
+    }
+}
+
 /* Four vectors at once, by up to three blocks: 24 accumulators. Weights are read once for all, and so are the
  * signs of ER_FORM_FIVE, on which half of the time goes. Four weights a byte gain nothing by it. */
 #define EACH_VECTOR(X, i) { X(0, i) X(1, i) X(2, i) X(3, i) }
@@ -296,15 +403,16 @@ void er_binary_seven_double_avx512(const er_product *product, const uint8_t *tab
 #define START_VECTOR(n, i) { h[n][i] = start; a[n][i] = first; }
 #define PASS_VECTOR(n, i)                                                                         \
     {                                                                                             \
-        __m512i v = signed_look_up(w0, negative0, tables[n] + offset, twice_bias);                \
+        __m512i v = signed_look_up(w0, negative0, tables[n], twice_bias);                \
         if (groups > 1) {                                                                         \
-            v = _mm512_add_epi8(v, signed_look_up(w1, negative1, tables[n] + offset + ER_GROUP_TABLE, \
+            v = _mm512_add_epi8(v, signed_look_up(w1, negative1, tables[n] + ER_GROUP_TABLE, \
                                                   twice_bias));                                   \
         }                                                                                         \
         a[n][i] = _mm512_add_epi16(a[n][i], v);                                                   \
         h[n][i] = _mm512_add_epi16(h[n][i], _mm512_srli_epi16(v, 8));                             \
         IN_REGISTERS(a[n][i], h[n][i]);                                                           \
     }
+#define MOVE_ON(n) { tables[n] += groups * ER_GROUP_TABLE; ER_OPAQUE(tables[n]); }
 #define PASS_OF_FOUR(i)                                                                           \
     {                                                                                             \
         const __m512i w0 = _mm512_load_si512(weights + (i) * groups * 64);                        \
@@ -340,19 +448,17 @@ run_part_of_four(const er_product *product, const uint8_t *weights, size_t pass_
     const __m512i twice_bias = _mm512_set1_epi8((char)(product->table_bias + product->table_bias));
     const __m512i start = _mm512_set1_epi16((short)product->start);
     const __m512i first = _mm512_set1_epi16((short)product->start_both);
-    const uint8_t *const tables[4] = { tables_of[0], tables_of[1], tables_of[2], tables_of[3] };
+    const uint8_t *tables[4] = { tables_of[0], tables_of[1], tables_of[2], tables_of[3] };
     __m512i a[4][3], h[4][3];
     uint32_t left = product->pass_count;
-    size_t offset = 0;
 
     EACH_OF_FOUR(blocks, START_VECTOR);
     do {
         if (blocks > 0) PASS_OF_FOUR(0)
         if (blocks > 1) PASS_OF_FOUR(1)
         if (blocks > 2) PASS_OF_FOUR(2)
-        offset += groups * ER_GROUP_TABLE;
+        MOVE_ON(0) MOVE_ON(1) MOVE_ON(2) MOVE_ON(3)
         weights += pass_bytes;
-        ER_OPAQUE(offset);
         ER_OPAQUE(weights);
     } while (--left > 0);
     EACH_OF_FOUR(blocks, FINISH_VECTOR);
@@ -437,6 +543,69 @@ void er_ternary_five_double_avx512(const er_product *product, const uint8_t *tab
 {
     run_tiles(product, tables, sums, five_double);
 }
+
+/* Changed groups of er_ternary_four_double_avx512 and er_ternary_five_double_avx512. */
+static void change_fours(const er_product *product, const er_change *changes, uint32_t count, const uint8_t *tables,
+                         int32_t start, int16_t *sums)
+{
+    run_changed(product, changes, count, tables, start, sums, fours_changed);
+}
+
+static void change_fives(const er_product *product, const er_change *changes, uint32_t count, const uint8_t *tables,
+                         int32_t start, int16_t *sums)
+{
+    run_changed(product, changes, count, tables, start, sums, fives_changed);
+}
+
+/* What was added to operands, and a bit for each that it changed. Returns whether it is more than a quarter of
+ * them: speech changes half, and is done with here, in a hundredth of a step. */
+static int find_differences(const er_product *product, const int8_t *operands, const int8_t *last,
+                            int8_t *differences, uint64_t *changed)
+{
+    uint32_t left, count = 0;
+
+    for (left = product->columns; left > 0; left -= left < 64 ? left : 64) {
+        const __m512i a = _mm512_loadu_si512(operands), b = _mm512_loadu_si512(last);
+
+        *changed = _mm512_cmpneq_epi8_mask(a, b);
+        count += (uint32_t)__builtin_popcountll(*changed);
+        _mm512_storeu_si512(differences, _mm512_sub_epi8(a, b));
+        changed++;
+        operands += 64;
+        last += 64;
+        differences += 64;
+    }
+    return count > product->columns >> 2;
+}
+
+static uint32_t find_fours(const er_product *product, const int8_t *operands, const int8_t *last,
+                           int8_t *differences, er_change *changes, int8_t *slots)
+{
+    uint64_t changed[MOST_WORDS];
+
+    if (find_differences(product, operands, last, differences, changed)) {
+        return ER_TOO_MANY;
+    }
+    return er_list_changes(product, changed, differences, changes, slots, 8, 0xFFFFFFFF, 192);
+}
+
+static uint32_t find_fives(const er_product *product, const int8_t *operands, const int8_t *last,
+                           int8_t *differences, er_change *changes, int8_t *slots)
+{
+    uint64_t changed[MOST_WORDS];
+
+    if (find_differences(product, operands, last, differences, changed)) {
+        return ER_TOO_MANY;
+    }
+    return er_list_changes(product, changed, differences, changes, slots, 5, UINT64_MAX, ER_GROUP_TABLE);
+}
+
+const er_changing er_ternary_four_changing_avx512 = {
+    find_fours, change_fours, 2, { 0, 64 }, { 128, 128 }, { 0, 32 },
+};
+const er_changing er_ternary_five_changing_avx512 = {
+    find_fives, change_fives, 1, { 0, 0 }, { 64, 64 }, { 0, 0 },
+};
 
 /* The same two for four vectors. */
 void er_ternary_five_single_four_avx512(const er_product *product, const uint8_t *const *tables,
