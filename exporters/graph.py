@@ -175,6 +175,23 @@ ACTIVATE = {
 }
 
 
+def same_network(a, b):
+    """Whether two networks are equal in every weight; names may differ."""
+    return (
+        a.softmax == b.softmax
+        and len(a.layers) == len(b.layers)
+        and all(map(_same_layer, a.layers, b.layers))
+    )
+
+
+def _same_layer(a, b):
+    return type(a) is type(b) and all(
+        np.array_equal(getattr(a, field.name), getattr(b, field.name))
+        for field in dataclasses.fields(a)
+        if field.name != "name"
+    )
+
+
 def _run_dense(layer, x):
     return ACTIVATE[layer.activation](x @ layer.w.T + layer.b)
 

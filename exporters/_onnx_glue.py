@@ -1,0 +1,185 @@
+"""ONNX operators that move or count elements, and arithmetic on constants, in numpy.
+
+Each function takes the inputs as arrays (None where one is left out) and the attributes as a dict, and
+returns a list of outputs. Those of `MOVING` are also applied to the ids of a signal.
+"""
+
+import math
+
+import numpy as np
+
+MAX_ELEMENTS = 2**26  # that a constant may be expanded to
+
+
+class GlueError(ValueError):
+    """Inputs that an operator cannot take; the message is the reason only."""
+
+
+def _axes(inputs, attributes, position):
+    axes = inputs[position] if len(inputs) > position else attributes.get("axes")
+    return None if axes is None else [int(a) for a in np.ravel(axes)]
+
+
+def _squeeze(inputs, attributes):
+    axes = _axes(inputs, attributes, 1)
+    return [np.squeeze(inputs[0], None if axes is None else tuple(axes))]
+
+
+def _unsqueeze(inputs, attributes):
+    return [np.expand_dims(inputs[0], tuple(_axes(inputs, attributes, 1)))]
+
+
+def _transpose(inputs, attributes):
+    return [np.transpose(inputs[0], attributes.get("perm"))]
+
+
+def _reshape(inputs, attributes):
+    shape = [int(n) for n in inputs[1]]
+    if not attributes.get("allowzero", 0):
+        shape = [inputs[0].shape[i] if n == 0 else n for i, n in enumerate(shape)]
+    return [inputs[0].reshape(shape)]
+
+
+def _flatten(inputs, attributes):
+    shape, axis = inputs[0].shape, attributes.get("axis", 1)
+    axis += inputs[0].ndim if axis < 0 else 0
+    return [inputs[0].reshape(math.prod(shape[:axis]), math.prod(shape[axis:]))]
+
+
+def _slice(inputs, attributes):
+    x = inputs[0]
+    if len(inputs) > 1:
+        starts, ends = (np.ravel(v).tolist() for v in inputs[1:3])
+        steps = inputs[4].tolist() if len(inputs) > 4 and inputs[4] is not None else [1] * len(starts)
+        axes = _axes([*inputs, None][:4], {}, 3)
+    else:
+        starts, ends, axes = attributes["starts"], attributes["ends"], attributes.get("axes")
+        steps = [1] * len(starts)
+    index = [slice(None)] * x.ndim
+    for axis, start, end, step in zip(axes or range(len(starts)), starts, ends, steps, strict=True):
+        # A negative end below the first element means "through the first" for a negative step.
+        stop = None if step < 0 and end < -x.shape[axis] else end
+        index[axis] = slice(start, stop, step)
+    return [x[tuple(index)]]
+
+
+def _concat(inputs, attributes):
+    return [np.concatenate(inputs, attributes["axis"])]
+
+
+def _split(inputs, attributes):
+    x, axis = inputs[0], attributes.get("axis", 0)
+    sizes = inputs[1] if len(inputs) > 1 else attributes.get("split")
+    if sizes is None:
+        count = attributes["outputs"]
+        size = -(-x.shape[axis] // count)
+        sizes = [size] * (count - 1) + [x.shape[axis] - size * (count - 1)]
+    if min(sizes) < 0 or sum(sizes) != x.shape[axis]:
+        raise GlueError(f"parts {list(sizes)} of an axis of size {x.shape[axis]}")
+    return np.split(x, np.cumsum(sizes)[:-1], axis)
+
+
+def _gather(inputs, attributes):
+    return [np.take(inputs[0], inputs[1], attributes.get("axis", 0))]
+
+
+def _expand(inputs, attributes):
+    shape = np.broadcast_shapes(inputs[0].shape, _checked_shape(inputs[1]))
+    return [np.broadcast_to(inputs[0], _checked_shape(shape)).copy()]
+
+
+def _shape(inputs, attributes):
+    return [np.array(inputs[0].shape[attributes.get("start", 0) : attributes.get("end")], np.int64)]
+
+
+def _size(inputs, attributes):
+    return [np.array(inputs[0].size, np.int64)]
+
+
+def _constant_of_shape(inputs, attributes):
+    value = attributes.get("value", np.zeros(1, np.float32))
+    return [np.full(_checked_shape(inputs[0]), value[0])]
+
+
+def _range(inputs, attributes):
+    start, limit, delta = (v.item() for v in inputs)
+    _checked_shape([math.ceil(max(0, (limit - start) / delta))])
+    return [np.arange(start, limit, delta, dtype=inputs[0].dtype)]
+
+
+def _div(inputs, attributes):
+    a, b = inputs
+    if np.issubdtype(a.dtype, np.integer):
+        return [np.trunc(a / b).astype(a.dtype)]
+    return [a / b]
+
+
+def _reduce_prod(inputs, attributes):
+    axes = _axes(inputs, attributes, 1)
+    keep = bool(attributes.get("keepdims", 1))
+    return [np.prod(inputs[0], None if axes is None else tuple(axes), keepdims=keep, dtype=inputs[0].dtype)]
+
+
+def _dequantize(inputs, attributes):
+    x, scale = inputs[:2]
+    zero = inputs[2] if len(inputs) > 2 and inputs[2] is not None else np.zeros((), x.dtype)
+    if attributes.get("block_size", 0):
+        raise GlueError("scales of blocks")
+    if scale.ndim:
+        along = [1] * x.ndim
+        along[attributes.get("axis", 1)] = -1
+        scale, zero = scale.reshape(along), np.broadcast_to(zero, scale.shape).reshape(along)
+    return [(x.astype(np.float64) - zero.astype(np.float64)) * scale]
+
+
+def _checked_shape(shape):
+    shape = [int(n) for n in shape]
+    if any(n < 0 for n in shape) or math.prod(shape) > MAX_ELEMENTS:
+        raise GlueError(f"a constant of shape {shape}")
+    return shape
+
+
+def _elementwise(function):
+    return lambda inputs, attributes: [function(*inputs)]
+
+
+MOVING = {
+    "Concat": _concat,
+    "Expand": _expand,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "Identity": lambda inputs, attributes: [inputs[0]],
+    "Reshape": _reshape,
+    "Slice": _slice,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}
+
+COUNTING = {"Shape": _shape, "Size": _size}
+
+CONSTANT = {
+    "Add": _elementwise(np.add),
+    "And": _elementwise(np.logical_and),
+    "ConstantOfShape": _constant_of_shape,
+    "DequantizeLinear": _dequantize,
+    "Div": _div,
+    "Equal": _elementwise(np.equal),
+    "Exp": _elementwise(np.exp),
+    "Greater": _elementwise(np.greater),
+    "Less": _elementwise(np.less),
+    "Max": _elementwise(lambda *x: np.maximum.reduce(np.broadcast_arrays(*x))),
+    "Min": _elementwise(lambda *x: np.minimum.reduce(np.broadcast_arrays(*x))),
+    "Mul": _elementwise(np.multiply),
+    "Neg": _elementwise(np.negative),
+    "Not": _elementwise(np.logical_not),
+    "Or": _elementwise(np.logical_or),
+    "Pow": _elementwise(lambda a, b: np.power(a, b).astype(a.dtype)),
+    "Range": _range,
+    "Reciprocal": _elementwise(np.reciprocal),
+    "ReduceProd": _reduce_prod,
+    "Sqrt": _elementwise(np.sqrt),
+    "Sub": _elementwise(np.subtract),
+    "Where": _elementwise(np.where),
+}
