@@ -1,0 +1,378 @@
+"""Pack a float network without retraining: operands, planes, row scales, biases.
+
+`Quantizer` holds a network with its calibration and makes model files of it at any precision.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from edge_runtime import reference
+from edge_runtime.format import MAX_SUM, Layer, Matrix, ModelFile
+from exporters import planes as plane_fit
+from exporters.graph import Dense, ImportRefusedError, Network, Recurrent
+
+PRE_UNIT = 2.0**-11  # of pre-activations, biases and unbounded outputs (FORMAT.md, section 7.1)
+STATE_UNIT = 2.0**-15  # of outputs bounded by 1
+CELL_UNIT = 2.0**-12
+#: Operand clamps by bits.
+CLAMPS = {4: 7, 5: 12, 6: 31, 8: 127, 16: 32767}
+_HEADROOM = 1.02  # of the inputs' range over that of the calibration
+_SAMPLE = 20000  # operands that statistics are taken from, at most
+
+
+class QuantizeError(ValueError):
+    """A network that the numbers of the format cannot hold, or settings that do not fit it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """How one matrix is packed.
+
+    Attributes
+    ----------
+    encoding : str
+        "ternary", "binary" or "pow2".
+    planes : int
+    operand_bits : int
+        4, 5, 6, 8 or 16: clamp 7, 12, 31, 127 or 32767. A network input has 8 at most.
+    """
+
+    encoding: str = "ternary"
+    planes: int = 1
+    operand_bits: int = 8
+
+    def __post_init__(self):
+        if self.encoding not in plane_fit.VALUES:
+            raise QuantizeError(f"encoding {self.encoding!r}: expected one of {', '.join(plane_fit.VALUES)}")
+        most = plane_fit.most_planes(self.encoding)
+        if not 1 <= self.planes <= most:
+            raise QuantizeError(f"{self.encoding}: expected 1 to {most} planes, found {self.planes}")
+        if self.operand_bits not in CLAMPS:
+            raise QuantizeError(
+                f"operand bits: expected one of {', '.join(map(str, CLAMPS))}, found {self.operand_bits}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixReport:
+    """How well a matrix was packed.
+
+    Attributes
+    ----------
+    layer : str
+        The layer's name in the source.
+    matrix : str
+        "W", "W_x" or "W_h".
+    precision : Precision
+    scale_error : float
+        RMS error of the row sums over their RMS, on the calibration.
+    saturation : float
+        Share of operands that the clamp cuts off.
+    zeros : float
+        Share of zero weights over all planes.
+    """
+
+    layer: str
+    matrix: str
+    precision: Precision
+    scale_error: float
+    saturation: float
+    zeros: float
+
+
+def generated_inputs(input_size, steps=600, runs=2, seed=20261122):
+    """Make inputs for a network whose data is not at hand: standard normal, half of the channels slow.
+
+    Returns
+    -------
+    list of float64 array [shape=(steps, input_size)]
+    """
+    rng = np.random.default_rng(seed)
+    sequences = []
+    for _ in range(runs):
+        x = rng.standard_normal((steps, input_size))
+        for t in range(1, steps):
+            x[t, ::2] = 0.95 * x[t - 1, ::2] + (1 - 0.95**2) ** 0.5 * x[t, ::2]
+        sequences.append(x)
+    return sequences
+
+
+class Quantizer:
+    """A network, calibrated.
+
+    Parameters
+    ----------
+    network : Network
+    inputs : sequence of float array [shape=(steps, input_size)]
+        Sequences, each from the initial state. They set the ranges of inputs and operands, and which columns matter.
+    on_progress : callable, optional
+        Called with a line of text before work that takes seconds.
+
+    Attributes
+    ----------
+    matrices : tuple of (int, str)
+        Layer number and name of every matrix, in file order: what a precision is given for.
+    """
+
+    def __init__(self, network, inputs, on_progress=None):
+        self.inputs = [np.asarray(x, np.float64) for x in inputs]
+        for x in self.inputs:
+            if x.ndim != 2 or x.shape[1] != network.input_size or len(x) == 0:
+                raise QuantizeError(
+                    f"calibration: expected sequences of shape (steps, {network.input_size}), found {x.shape}"
+                )
+            if not np.isfinite(x).all():
+                raise QuantizeError("calibration: a value is not a finite number")
+        self.source = network
+        self.network, self._seen = _normalized(network, self.inputs)
+        self.input_scale, self.input_offset = _input_affine(np.concatenate(self.inputs))
+        self.matrices = tuple(
+            (number, name)
+            for number, layer in enumerate(self.network.layers)
+            for name in (("W",) if isinstance(layer, Dense) else ("W_x", "W_h"))
+        )
+        self._on_progress = on_progress or (lambda line: None)
+        self._packed = {}
+
+    def model_file(self, precisions, labels=None, metadata=None):
+        """Pack.
+
+        Parameters
+        ----------
+        precisions : sequence of Precision
+            One per entry of `matrices`.
+
+        Returns
+        -------
+        ModelFile
+        reports : list of MatrixReport
+        """
+        packed = [self._matrix(k, precision) for k, precision in enumerate(precisions)]
+        layers, reports = [], [report for _, report in packed]
+        rest = [matrix for matrix, _ in packed]
+        for layer in self.network.layers:
+            count = 1 if isinstance(layer, Dense) else 2
+            layers.append(_packed_layer(layer, tuple(rest[:count])))
+            rest = rest[count:]
+        model = ModelFile(
+            input_scale=self.input_scale,
+            input_offset=self.input_offset,
+            layers=tuple(layers),
+            labels=labels,
+            metadata=metadata or {},
+        )
+        return model, reports
+
+    def _matrix(self, k, precision):
+        """The packed matrix number k and its report; made once per precision."""
+        key = k, precision
+        if key not in self._packed:
+            number, name = self.matrices[k]
+            layer = self.network.layers[number]
+            self._on_progress(
+                f"{layer.name} {name}: {precision.planes} x {precision.encoding}, {precision.operand_bits} bits"
+            )
+            self._packed[key] = self._pack_matrix(number, name, precision)
+        return self._packed[key]
+
+    def _pack_matrix(self, number, name, precision):
+        layer = self.network.layers[number]
+        real, bias = _matrix_of(layer, name)
+        seen = self._seen[number]["h" if name == "W_h" else "x"]
+        if number == 0 and name != "W_h":
+            values = _integer_inputs(self.input_scale, self.input_offset, seen)
+            unit = 1.0 / self.input_scale.astype(np.float64)
+            bias = bias - real @ (self.input_offset.astype(np.float64) * unit)
+        else:
+            unit = _value_unit(self.network.layers[number - 1] if name != "W_h" else layer)
+            values = np.clip(np.floor(seen / unit + 0.5), -32768, 32767).astype(np.int64)
+        clamp = min(CLAMPS[precision.operand_bits], 127 if number == 0 and name != "W_h" else 32767)
+        operand = _best_operand(values, clamp)
+        operands = operand.of(values).astype(np.float64)
+        gram = operands.T @ operands / len(operands)
+        per_unit = real * (unit * operand.unit / PRE_UNIT)
+        fitted = plane_fit.fit(per_unit, precision.encoding, precision.planes, gram, clamp)
+        sums = np.abs(fitted.weights.astype(np.int64)).sum(axis=2).max() * clamp
+        if sums > MAX_SUM:
+            raise QuantizeError(
+                f"{layer.name} {name}: sums of up to {sums} do not fit 2^30: fewer operand bits"
+            )
+        integer_bias = np.floor(bias / PRE_UNIT + _lost_by_shifts(fitted) + 0.5)
+        if np.abs(integer_bias).max() > 32767:
+            worst = int(np.abs(integer_bias).argmax())
+            raise QuantizeError(
+                f"{layer.name} {name}: bias of row {worst} is {bias[worst]:.4g}; the format holds ±16"
+            )
+        error = _mean_square(fitted.values - per_unit, gram) / max(_mean_square(per_unit, gram), 1e-30)
+        report = MatrixReport(
+            layer=layer.name,
+            matrix=name,
+            precision=precision,
+            scale_error=float(error**0.5),
+            saturation=operand.saturation(values),
+            zeros=float((fitted.weights == 0).mean()),
+        )
+        matrix = Matrix(
+            encoding=precision.encoding,
+            weights=fitted.weights,
+            scales=fitted.scales,
+            bias=integer_bias.astype(np.int16),
+            clamp=clamp,
+            operand_shift=operand.shift,
+            three_quarters=operand.three_quarters,
+            left_shift=fitted.left_shift,
+        )
+        return matrix, report
+
+
+@dataclasses.dataclass(frozen=True)
+class _Operand:
+    """N1."""
+
+    clamp: int
+    shift: int
+    three_quarters: bool
+
+    @property
+    def unit(self):
+        """What an operand of 1 stands for, in units of the value."""
+        return 2.0**self.shift * (4 / 3 if self.three_quarters else 1)
+
+    def _unclamped(self, values):
+        t = values - (values >> 2) if self.three_quarters else values
+        return reference.rounding_shift(t, self.shift)
+
+    def of(self, values):
+        return np.clip(self._unclamped(values), -self.clamp, self.clamp)
+
+    def saturation(self, values):
+        return float((np.abs(self._unclamped(values)) > self.clamp + 0.5).mean())
+
+
+def _best_operand(values, clamp):
+    """The operand of the least mean square error."""
+    sample = values.ravel()[:: max(values.size // _SAMPLE, 1)]
+    candidates = [_Operand(clamp, shift, quarters) for shift in range(16) for quarters in (False, True)]
+    errors = [float(((c.of(sample) * c.unit - sample) ** 2).mean()) for c in candidates]
+    return candidates[int(np.argmin(errors))]
+
+
+def _mean_square(weights, gram):
+    """Mean square of the sums that rows of weights make of operands with these mean products."""
+    return float(np.einsum("rc,cd,rd->r", weights, gram, weights, optimize=True).mean())
+
+
+def _lost_by_shifts(fitted):
+    """What floors of right shifts take from each row on average, in units of the pre-activation."""
+    present = fitted.scales & 0x80 != 0
+    bits = np.maximum((fitted.scales & 15).astype(int) - max(fitted.left_shift, 0), 0)
+    sign = np.where(fitted.scales & 0x40 != 0, -1, 1)
+    return (present * sign * (1 - 2.0**-bits) / 2).sum(axis=(0, 2))
+
+
+def _integer_inputs(scale, offset, x):
+    """The network's integer inputs for real ones: int64."""
+    return reference.quantize_input(ModelFile(scale, offset, ()), x.astype(np.float32)).astype(np.int64)
+
+
+def _input_affine(x):
+    """Scale and offset per input that spread the calibration's range over -127 .. 127."""
+    low, high = x.min(axis=0), x.max(axis=0)
+    half = (high - low) / 2 * _HEADROOM
+    constant = half <= 1e-6 * np.maximum(np.abs(high), 1e-30)
+    half = np.where(constant, np.maximum(np.abs(high), 1.0), half)
+    scale = (127 / half).astype(np.float32)
+    offset = (-(low + high) / 2 * scale).astype(np.float32)
+    return scale, np.where(constant, np.float32(0), offset)
+
+
+def _matrix_of(layer, name):
+    if name == "W":
+        return layer.w, layer.b
+    return (layer.w_x, layer.b_x) if name == "W_x" else (layer.w_h, layer.b_h)
+
+
+def _is_bounded(layer):
+    return (
+        layer.kind != "rnn" or layer.activation == "tanh"
+        if isinstance(layer, Recurrent)
+        else (layer.activation in ("tanh", "sigmoid"))
+    )
+
+
+def _value_unit(layer):
+    """Unit of a layer's output."""
+    return STATE_UNIT if _is_bounded(layer) else PRE_UNIT
+
+
+def _packed_layer(layer, matrices):
+    if isinstance(layer, Dense):
+        return Layer("dense", layer.activation, layer.input_size, layer.output_size, matrices)
+    state = layer.initial_state
+    if state is not None:
+        unit = np.full(len(state), _value_unit(layer))
+        if layer.kind == "lstm":
+            unit[layer.output_size :] = CELL_UNIT
+        state = np.clip(np.floor(state / unit + 0.5), -32768, 32767).astype(np.int16)
+    return Layer(
+        layer.kind,
+        layer.activation,
+        layer.input_size,
+        layer.output_size,
+        matrices,
+        reset_before=layer.reset_before,
+        initial_state=state,
+    )
+
+
+def _normalized(network, inputs):
+    """Bring unbounded hidden values into the range of the format, by powers of two that the next layer undoes.
+
+    Returns the network and what its layers see: a dict per layer of arrays [shape=(steps, size)], all
+    sequences one after the other.
+    """
+    layers = list(network.layers)
+    seen = _record(network, inputs)
+    for number in range(len(layers) - 1):
+        if _is_bounded(layers[number]):
+            continue
+        largest = np.abs(seen[number + 1]["x"]).max()
+        if largest > 0:
+            # Half of the range is kept for what calibration did not show.
+            factor = 2.0 ** np.floor(np.log2(8.0 / largest))
+            layers[number] = _scaled_output(layers[number], factor)
+            layers[number + 1] = _scaled_input(layers[number + 1], factor)
+    network = Network(tuple(layers), network.softmax, network.source)
+    return network, _record(network, inputs)
+
+
+def _record(network, inputs):
+    records = []
+    for x in inputs:
+        record = []
+        network.run(x, record)
+        records.append(record)
+    return [
+        {name: np.concatenate([r[number][name] for r in records]) for name in records[0][number]}
+        for number in range(len(network.layers))
+    ]
+
+
+def _scaled_output(layer, factor):
+    if isinstance(layer, Dense):
+        return dataclasses.replace(layer, w=layer.w * factor, b=layer.b * factor)
+    state = layer.initial_state
+    return dataclasses.replace(
+        layer,
+        w_x=layer.w_x * factor,
+        b_x=layer.b_x * factor,
+        b_h=layer.b_h * factor,
+        initial_state=None if state is None else state * factor,
+    )
+
+
+def _scaled_input(layer, factor):
+    if isinstance(layer, Dense):
+        return dataclasses.replace(layer, w=layer.w / factor)
+    return dataclasses.replace(layer, w_x=layer.w_x / factor)
