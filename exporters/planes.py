@@ -19,7 +19,8 @@ VALUES = {
     "pow2": np.array(sorted([0] + [s << e for e in range(7) for s in (1, -1)])),
 }
 _MOST_LEVELS = 6561  # combinations of the planes' weights that are searched
-_FEW_MAGNITUDES = 8
+_LEAST_IMPORTANCE = 1e-12  # of a column that calibration does not use, against the most important one's 1
+_FEW_MAGNITUDES = 8  # 0 and seven powers of two
 _CHUNK = 256  # rows quantized together
 _DAMPING = 0.01  # of the mean square of operands, added to all: calibration is only a sample
 _ROUNDS = 8  # of refining scales and weights in turn, at most
@@ -82,6 +83,12 @@ def nearest_scale(scale):
     return upper - (scale - _SCALES[upper - 1] < _SCALES[upper] - scale)
 
 
+def is_low_precision(matrix):
+    """Whether each row has so few magnitudes that the network was trained with low-precision weights."""
+    most = min(_FEW_MAGNITUDES, np.shape(matrix)[1] // 3)
+    return all(len(np.unique(np.abs(row))) <= most for row in matrix)
+
+
 def fit(matrix, encoding, planes, gram, bound=None):
     """Fit planes to a matrix.
 
@@ -109,7 +116,7 @@ def fit(matrix, encoding, planes, gram, bound=None):
     matrix = np.asarray(matrix, np.float64)
     combinations = np.array(list(itertools.product(VALUES[encoding], repeat=planes)), np.float64)
     gram = gram / max(np.diag(gram).max(), 1e-30)
-    importance = np.diag(gram) + 1e-6
+    importance = np.diag(gram) + _LEAST_IMPORTANCE
     rows = [_fit_row(row, combinations, importance) for row in matrix]
     largest = max(scales.max() for scales in rows)
     left_shift = int(np.clip(np.ceil(np.log2(largest)), -24, 15)) if largest > 0 else 0
@@ -118,6 +125,8 @@ def fit(matrix, encoding, planes, gram, bound=None):
     scales = np.empty((len(matrix), planes))
     for i, row in enumerate(matrix):
         scales[i], codes[:, i] = _legal_row(row, rows[i], combinations, importance, left_shift)
+    if is_low_precision(matrix):  # its weights are to stay what they are
+        gram = np.diag(importance)
     weights = _with_feedback(matrix, scales, combinations, gram)
     values = np.einsum("prc,rp->rc", weights.astype(np.float64), scales)
     return Planes(weights, codes, left_shift, values)
@@ -173,7 +182,8 @@ def _error(row, levels, importance):
 
 def _fit_row(row, combinations, importance):
     """Real scales of a row's planes, largest first: the best of several beginnings."""
-    largest = np.abs(row).max()
+    used = importance > 2 * _LEAST_IMPORTANCE
+    largest = np.abs(row[used] if used.any() else row).max()
     if largest == 0:
         return np.zeros(combinations.shape[1])
     base = _first_scales(combinations)
@@ -213,11 +223,11 @@ def _refine(row, scales, combinations, importance):
 def _legal_row(row, scales, combinations, importance, left_shift):
     """Legal scales of a row and their codes.
 
-    A row with few magnitudes comes from a network trained with low precision. Its real scales are not
-    unique, and those that begin with the best single plane lose least.
+    The real scales of low-precision weights are not unique: those that begin with the best single plane
+    lose least.
     """
     best = _legal(row, scales, combinations, importance, left_shift)
-    if len(scales) > 1 and len(np.unique(np.abs(row))) <= _FEW_MAGNITUDES:
+    if len(scales) > 1 and is_low_precision(row[None]):
         single = np.zeros(len(scales))
         single[0] = _fit_row(row, _distinct(combinations[:, :1]), importance)[0]
         other = _legal(row, single, combinations, importance, left_shift, afresh=True)

@@ -10,7 +10,7 @@ import numpy as np
 from edge_runtime import reference
 from edge_runtime.format import MAX_SUM, Layer, Matrix, ModelFile
 from exporters import planes as plane_fit
-from exporters.graph import Dense, ImportRefusedError, Network, Recurrent
+from exporters.graph import Dense, Network, Recurrent
 
 PRE_UNIT = 2.0**-11  # of pre-activations, biases and unbounded outputs (FORMAT.md, section 7.1)
 STATE_UNIT = 2.0**-15  # of outputs bounded by 1
@@ -126,7 +126,7 @@ class Quantizer:
                 raise QuantizeError("calibration: a value is not a finite number")
         self.source = network
         self.network, self._seen = _normalized(network, self.inputs)
-        self.input_scale, self.input_offset = _input_affine(np.concatenate(self.inputs))
+        self.input_scale, self.input_offset = _input_affine(self.network, np.concatenate(self.inputs))
         self.matrices = tuple(
             (number, name)
             for number, layer in enumerate(self.network.layers)
@@ -188,7 +188,7 @@ class Quantizer:
             unit = _value_unit(self.network.layers[number - 1] if name != "W_h" else layer)
             values = np.clip(np.floor(seen / unit + 0.5), -32768, 32767).astype(np.int64)
         clamp = min(CLAMPS[precision.operand_bits], 127 if number == 0 and name != "W_h" else 32767)
-        operand = _best_operand(values, clamp)
+        operand = _best_operand(values, clamp, plane_fit.is_low_precision(real))
         operands = operand.of(values).astype(np.float64)
         gram = operands.T @ operands / len(operands)
         per_unit = real * (unit * operand.unit / PRE_UNIT)
@@ -250,10 +250,12 @@ class _Operand:
         return float((np.abs(self._unclamped(values)) > self.clamp + 0.5).mean())
 
 
-def _best_operand(values, clamp):
-    """The operand of the least mean square error."""
+def _best_operand(values, clamp, is_low_precision):
+    """The operand of the least mean square error; for low-precision weights without the 3/4 that row scales would
+    have to undo, which they cannot do exactly."""
     sample = values.ravel()[:: max(values.size // _SAMPLE, 1)]
-    candidates = [_Operand(clamp, shift, quarters) for shift in range(16) for quarters in (False, True)]
+    quarters = (False,) if is_low_precision else (False, True)
+    candidates = [_Operand(clamp, shift, q) for shift in range(16) for q in quarters]
     errors = [float(((c.of(sample) * c.unit - sample) ** 2).mean()) for c in candidates]
     return candidates[int(np.argmin(errors))]
 
@@ -276,19 +278,24 @@ def _integer_inputs(scale, offset, x):
     return reference.quantize_input(ModelFile(scale, offset, ()), x.astype(np.float32)).astype(np.int64)
 
 
-def _input_affine(x):
-    """Scale and offset per input that spread the calibration's range over -127 .. 127."""
+def _input_affine(network, x):
+    """Scale and offset per input that spread the calibration's range over -127 .. 127.
+
+    All scales are equal where the first matrix is of low precision, which different ones would spoil.
+    """
     low, high = x.min(axis=0), x.max(axis=0)
     half = (high - low) / 2 * _HEADROOM
     constant = half <= 1e-6 * np.maximum(np.abs(high), 1e-30)
     half = np.where(constant, np.maximum(np.abs(high), 1.0), half)
+    if plane_fit.is_low_precision(_matrix_of(network.layers[0], "W_x")[0]):
+        half = np.full_like(half, half.max())
     scale = (127 / half).astype(np.float32)
-    offset = (-(low + high) / 2 * scale).astype(np.float32)
-    return scale, np.where(constant, np.float32(0), offset)
+    return scale, (-(low + high) / 2 * scale).astype(np.float32)
 
 
 def _matrix_of(layer, name):
-    if name == "W":
+    """A matrix and its bias; the one of a dense layer by any name."""
+    if isinstance(layer, Dense):
         return layer.w, layer.b
     return (layer.w_x, layer.b_x) if name == "W_x" else (layer.w_h, layer.b_h)
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_BITS = {"binary": 1.0, "ternary": 1.6, "pow2": 4.0}
+
 
 def entropy(weights):
     """Return the order-0 entropy of integer weights in bits per weight."""
@@ -10,20 +12,21 @@ def entropy(weights):
     return float(-(p * np.log2(p)).sum()) + 0.0
 
 
-_BITS = {"binary": 1.0, "ternary": 1.6, "pow2": 4.0}
-
-
-def layer_rows(model_file):
-    """Describe the matrices of a model.
+def facts(model_file, size):
+    """Describe a model.
 
     Parameters
     ----------
     model_file : edge_runtime.format.ModelFile
+    size : int
+        Bytes of the file.
 
     Returns
     -------
-    list of dict
-        Keys layer, kind, matrix, rows, columns, encoding, planes, bits_per_weight (stored), entropy, zeros (share), clamp.
+    dict
+        Keys bytes, weights, bits_per_weight (everything included) and matrices: a dict each, with keys layer, kind,
+        matrix, rows, columns, encoding, planes, bits_per_weight (stored), entropy (per weight and plane), zeros (share),
+        clamp.
     """
     rows = []
     for number, layer in enumerate(model_file.layers):
@@ -44,32 +47,63 @@ def layer_rows(model_file):
                     "clamp": matrix.clamp,
                 }
             )
-    return rows
+    weights = sum(row["rows"] * row["columns"] for row in rows)
+    return {"bytes": size, "weights": weights, "bits_per_weight": 8 * size / weights, "matrices": rows}
 
 
-def summary(model_file, size):
-    """Describe a model as text: a line per matrix, then totals.
+def text(facts):
+    """Format facts, a line per matrix, then totals and how far the model is from its source.
 
     Parameters
     ----------
-    model_file : edge_runtime.format.ModelFile
-    size : int
-        Bytes of the file.
+    facts : dict
+        Of `facts`; optional further keys: equal_steps, agreement, drift, and per matrix scale_error and saturation.
 
     Returns
     -------
     str
     """
-    rows = layer_rows(model_file)
+    fitted = "scale_error" in facts["matrices"][0]
     lines = ["layer  kind   matrix  shape        encoding  planes  bits/weight  entropy  zeros  operands"]
-    for row in rows:
+    lines[0] += "  error   clipped" if fitted else ""
+    for row in facts["matrices"]:
         shape = f"{row['rows']} x {row['columns']}"
-        lines.append(
+        line = (
             f"{row['layer']:<6} {row['kind']:<6} {row['matrix']:<7} {shape:<12} {row['encoding']:<9} {row['planes']:<7} "
-            f"{row['bits_per_weight']:<12.1f} {row['entropy']:<8.2f} {100 * row['zeros']:3.0f} %  ±{row['clamp']}"
+            f"{row['bits_per_weight']:<12.1f} {row['entropy']:<8.2f} {100 * row['zeros']:3.0f} %  ±{row['clamp']:<8}"
         )
-    weights = sum(row["rows"] * row["columns"] for row in rows)
+        if fitted:
+            line += f" {100 * row['scale_error']:5.2f} %  {100 * row['saturation']:.2f} %"
+        lines.append(line.rstrip())
     lines.append(
-        f"{size} bytes, {weights} weights, {8 * size / weights:.2f} bits per weight everything included"
+        f"{facts['bytes']} bytes, {facts['weights']} weights, {facts['bits_per_weight']:.2f} bits per weight everything included"
     )
+    if "equal_steps" in facts:
+        lines.append(
+            f"verified: source and packed network agree on every logit of {facts['equal_steps']} steps"
+        )
+    if "agreement" in facts:
+        lines += _agreement_lines(facts["agreement"])
+    if "drift" in facts:
+        drift = facts["drift"]
+        lines.append(
+            f"drift: over {drift['steps']} steps without a reset, rms {drift['first_rms']:.3g} in the first tenth, "
+            f"{drift['last_rms']:.3g} in the last"
+        )
     return "\n".join(lines)
+
+
+def _agreement_lines(agreement):
+    relative = 100 * agreement["rms"] / agreement["spread"] if agreement["spread"] > 0 else 0.0
+    line = (
+        f"verified: largest difference {agreement['largest']:.3g} (bound {agreement['max_error']:.3g}), "
+        f"rms {agreement['rms']:.3g}, {relative:.2g} % of the outputs' spread; "
+    )
+    if agreement["same_choice"] < 1:
+        line += f"same greatest output in {100 * agreement['same_choice']:.1f} % of "
+    lines = [f"{line}{agreement['steps']} steps"]
+    if agreement["inputs"] == "standard normal":
+        lines.append(
+            "calibrated on standard normal numbers: with --calibrate DATA.npz ranges fit your inputs"
+        )
+    return lines

@@ -10,9 +10,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: trai
 
 from edge_runtime import Model  # noqa: E402
 from edge_runtime.format import ModelFile  # noqa: E402
-from exporters import from_checkpoint, verify  # noqa: E402
+from exporters import from_checkpoint, report, verify  # noqa: E402
 from exporters.__main__ import main  # noqa: E402
-from exporters.report import entropy, summary  # noqa: E402
 from training.network import DigitNet, NetworkConfig  # noqa: E402
 from training.train import save_checkpoint  # noqa: E402
 
@@ -162,9 +161,9 @@ def test_unwritable_output_is_refused_by_name(checkpoint, tmp_path, capsys):
     assert str(output) in capsys.readouterr().err
 
 
-def test_entropy_and_summary():
-    assert entropy(np.zeros(9)) == 0
-    assert entropy(np.array([-1, 0, 1])) == pytest.approx(np.log2(3))
+def test_entropy_and_report():
+    assert report.entropy(np.zeros(9)) == 0
+    assert report.entropy(np.array([-1, 0, 1])) == pytest.approx(np.log2(3))
     packed = from_checkpoint.model_file(make_network(), from_checkpoint.read_decoder(None), {})
-    text = summary(packed, len(packed.to_bytes()))
+    text = report.text(report.facts(packed, len(packed.to_bytes())))
     assert "60 x 78" in text and "pow2" in text

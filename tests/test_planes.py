@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Weight planes: levels, legal scales, error against the number of planes."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from edge_runtime.format import row_scale_value
+from exporters import planes
+
+RNG = np.random.default_rng(5)
+
+
+def random_matrix(rows=12, columns=40):
+    return RNG.standard_normal((rows, columns)) * np.exp(RNG.normal(0, 1, (rows, 1)))
+
+
+def dequantized(fitted):
+    """What FORMAT.md makes of weights and scale codes, in real numbers."""
+    total = np.zeros(fitted.weights.shape[1:])
+    for weights, codes in zip(fitted.weights, fitted.scales, strict=True):
+        total += (row_scale_value(codes) * 2.0**fitted.left_shift)[:, None] * weights
+    return total
+
+
+@pytest.mark.parametrize("encoding", planes.VALUES)
+def test_values_are_what_the_file_says(encoding):
+    matrix = random_matrix()
+    for count in (1, 2, 3):
+        fitted = planes.fit(matrix, encoding, count, np.eye(40))
+        assert fitted.weights.shape == (count, 12, 40)
+        assert np.isin(fitted.weights, planes.VALUES[encoding]).all()
+        np.testing.assert_allclose(fitted.values, dequantized(fitted), rtol=1e-12, atol=1e-12)
+
+
+def test_every_plane_lowers_the_error_by_half_at_least():
+    matrix = random_matrix()
+    power = np.square(matrix).mean()
+    errors = [
+        np.square(planes.fit(matrix, "ternary", n, np.eye(40)).values - matrix).mean() / power
+        for n in range(1, 7)
+    ]
+    ratios = [after / before for before, after in itertools.pairwise(errors)]
+    assert errors[0] < 0.25 and max(ratios) < 0.5**2 and errors[-1] < 1e-4
+
+
+@pytest.mark.parametrize("scale", [0.37, 1.0, 0.001, 700.0])
+def test_a_ternary_matrix_keeps_its_weights(scale):
+    weights = RNG.integers(-1, 2, (9, 33))
+    weights[:, 0] = 1
+    fitted = planes.fit(weights * scale, "ternary", 1, np.eye(33))
+    np.testing.assert_array_equal(fitted.weights[0], weights)
+    assert np.abs(fitted.values / np.where(weights == 0, 1, weights * scale) - (weights != 0)).max() < 0.1
+    two = planes.fit(weights * scale, "ternary", 2, np.eye(33))
+    assert np.abs(two.values - weights * scale).max() < 0.01 * scale
+
+
+def test_a_power_of_two_scale_is_exact():
+    for encoding in planes.VALUES:
+        weights = RNG.choice(planes.VALUES[encoding], (5, 21))
+        weights[:, 0] = planes.VALUES[encoding].max()
+        fitted = planes.fit(weights * 0.25, encoding, 1, np.eye(21))
+        np.testing.assert_array_equal(fitted.values, weights * 0.25)
+
+
+def test_a_zero_row_and_a_zero_matrix():
+    matrix = random_matrix()
+    matrix[3] = 0
+    assert np.abs(planes.fit(matrix, "ternary", 2, np.eye(40)).values[3]).max() == 0
+    assert np.abs(planes.fit(np.zeros((4, 7)), "ternary", 2, np.eye(7)).values).max() == 0
+
+
+def test_dependent_operands_make_up_for_each_other():
+    matrix = random_matrix(30, 40)
+    mixing = RNG.standard_normal((40, 8))
+    operands = RNG.standard_normal((500, 8)) @ mixing.T + 0.1 * RNG.standard_normal((500, 40))
+    gram = operands.T @ operands / len(operands)
+    together = planes.fit(matrix, "ternary", 1, gram)
+    alone = planes.fit(matrix, "ternary", 1, np.diag(np.diag(gram)))
+    fresh = RNG.standard_normal((500, 8)) @ mixing.T + 0.1 * RNG.standard_normal((500, 40))
+    errors = [np.square(fresh @ (f.values - matrix).T).mean() for f in (together, alone)]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_no_sum_saturates_after_a_raised_left_shift():
+    fitted = planes.fit(random_matrix(), "ternary", 3, np.eye(40), bound=7)
+    sums = np.abs(fitted.weights.astype(int)).sum(axis=2).max() * 7
+    assert sums * 2.0**fitted.left_shift <= 32767
+
+
+def test_nearest_level():
+    levels = np.sort(RNG.standard_normal((20, 27)), axis=1)
+    values = RNG.standard_normal(20) * 2
+    want = np.abs(levels - values[:, None]).argmin(axis=1)
+    np.testing.assert_array_equal(planes._nearest(levels, values), want)
+
+
+def test_scale_table_is_every_scale_of_the_format():
+    codes = [(0x80 | a, 0) for a in range(16)]
+    codes += [
+        (0x80 | a, sign | b) for a, b in itertools.product(range(16), repeat=2) for sign in (0x80, 0xC0)
+    ]
+    values = row_scale_value(np.array(codes))
+    assert set(values[values > 0].tolist()) == set(planes._SCALES.tolist())
