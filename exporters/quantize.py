@@ -185,7 +185,7 @@ class Quantizer:
             unit = 1.0 / self.input_scale.astype(np.float64)
             bias = bias - real @ (self.input_offset.astype(np.float64) * unit)
         else:
-            unit = _value_unit(self.network.layers[number - 1] if name != "W_h" else layer)
+            unit = value_unit(self.network.layers[number - 1] if name != "W_h" else layer)
             values = np.clip(np.floor(seen / unit + 0.5), -32768, 32767).astype(np.int64)
         clamp = min(CLAMPS[precision.operand_bits], 127 if number == 0 and name != "W_h" else 32767)
         operand = _best_operand(values, clamp, plane_fit.is_low_precision(real))
@@ -308,8 +308,8 @@ def _is_bounded(layer):
     )
 
 
-def _value_unit(layer):
-    """Unit of a layer's output."""
+def value_unit(layer):
+    """Return the unit of a layer's output (FORMAT.md, section 7.1)."""
     return STATE_UNIT if _is_bounded(layer) else PRE_UNIT
 
 
@@ -318,7 +318,7 @@ def _packed_layer(layer, matrices):
         return Layer("dense", layer.activation, layer.input_size, layer.output_size, matrices)
     state = layer.initial_state
     if state is not None:
-        unit = np.full(len(state), _value_unit(layer))
+        unit = np.full(len(state), value_unit(layer))
         if layer.kind == "lstm":
             unit[layer.output_size :] = CELL_UNIT
         state = np.clip(np.floor(state / unit + 0.5), -32768, 32767).astype(np.int16)
