@@ -20,8 +20,8 @@ _MISMATCH = 1
 _BAD_INPUT = 2
 
 
-class _Missing(Exception):
-    """A package that the source needs is not installed."""
+class MissingPackageError(ImportError):
+    """A package that a source needs is not installed; the message says how to install it."""
 
 
 def build_parser():
@@ -35,7 +35,7 @@ def build_parser():
     parser.add_argument(
         "source",
         type=Path,
-        help="model.onnx, module.pt2 (torch.export), checkpoint.pt of training.train, or model.ernn (for --c-header)",
+        help="model.onnx, module.pt2 (torch.export), checkpoint.pt (of training.train, or a state_dict), or model.ernn (for --c-header)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="MODEL.ernn", help="model file to write")
     parser.add_argument("--c-header", type=Path, metavar="MODEL.h", help="write the model as a C array, too")
@@ -80,6 +80,11 @@ def build_parser():
         metavar="N",
         help=f"length of the run without a reset ({DRIFT_STEPS}: 10 minutes of 10 ms steps; 0: none)",
     )
+    floats.add_argument(
+        "--layers",
+        metavar="NAME:ACTIVATION,...",
+        help="of a checkpoint with a bare state_dict: its layers in the order in which they run",
+    )
     floats.add_argument("--labels", type=Path, metavar="TXT", help="a label per output, a line each")
     floats.add_argument(
         "--metadata", action="append", type=_pair, metavar="KEY=TEXT", help="such as licence=MIT"
@@ -116,7 +121,7 @@ def main(arguments=None):
     except verify.MismatchError as error:
         print(f"exporters: {options.source}: nothing written: {error}", file=sys.stderr)
         return _MISMATCH
-    except _Missing as error:
+    except MissingPackageError as error:
         return _fail(error)
     except (ValueError, EdgeRuntimeError, OSError) as error:
         return _fail(_named(options.source, error))
@@ -140,13 +145,16 @@ def _convert(options):
         model_file = ModelFile.load(options.source)
         data = options.source.read_bytes()
         return model_file, data, report.facts(model_file, len(data))
-    if suffix in (".onnx", ".pt2"):
-        return _from_float(options, suffix)
-    return _from_checkpoint(options)
+    if suffix not in (".onnx", ".pt2") and options.layers is None:
+        _need("torch", "train")
+        from exporters import from_checkpoint
+
+        if from_checkpoint.is_checkpoint(options.source):
+            return _from_checkpoint(options)
+    return _from_float(options)
 
 
 def _from_checkpoint(options):
-    _need("torch", "train")
     from exporters import from_checkpoint
 
     decoder = from_checkpoint.read_decoder(options.decoder)
@@ -157,11 +165,31 @@ def _from_checkpoint(options):
     return model_file, data, {**report.facts(model_file, len(data)), "equal_steps": steps}
 
 
-def _from_float(options, suffix):
-    _need(*(("onnx", "onnx") if suffix == ".onnx" else ("torch", "train")))
-    from exporters import from_onnx, from_torch
+def load_network(source, layers=None):
+    """Load a float network of any kind.
 
-    network = (from_onnx if suffix == ".onnx" else from_torch)(options.source)
+    Parameters
+    ----------
+    source : path
+        ONNX file, exported program of PyTorch, or a checkpoint with a state_dict.
+    layers : str, optional
+        Of a checkpoint, as for `exporters.from_torch`.
+
+    Returns
+    -------
+    exporters.graph.Network
+    """
+    import exporters
+
+    if source.suffix.lower() == ".onnx":
+        _need("onnx", "onnx")
+        return exporters.from_onnx(source)
+    _need("torch", "train")
+    return exporters.from_torch(source, layers=layers)
+
+
+def _from_float(options):
+    network = load_network(options.source, options.layers)
     inputs = None if options.calibrate is None else pack.read_inputs(options.calibrate, network.input_size)
     labels = None
     if options.labels is not None:
@@ -199,7 +227,7 @@ def _need(package, extra):
     try:
         __import__(package)
     except ImportError as error:
-        raise _Missing(f"{package} is missing: pip install 'edge-runtime[{extra}]'") from error
+        raise MissingPackageError(f"{package} is missing: pip install 'edge-runtime[{extra}]'") from error
 
 
 def _write(options, model_file, data):

@@ -16,6 +16,27 @@ class CheckpointError(ValueError):
     """A file that is not a checkpoint, or settings that do not fit it; the message names the file."""
 
 
+def is_checkpoint(path):
+    """Whether a file is a checkpoint of training.train, rather than a bare state_dict or no checkpoint at all.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    bool
+        True also for what cannot be read, which `load_source` then refuses.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception:  # whatever torch makes of a damaged file
+        return True
+    return not isinstance(state, dict) or "config" in state
+
+
 def load_source(path):
     """Load the network of a checkpoint: the running average of its masters, where it has one.
 

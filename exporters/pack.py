@@ -88,7 +88,7 @@ def pack(
         The packed model is further from the source than the bound, or drifts away from it.
     """
     generated = inputs is None
-    inputs = generated_inputs(network.input_size) if generated else inputs
+    inputs = inputs_or_generated(network, inputs)
     search = Search(Quantizer(network, inputs, on_progress), encoding, labels, metadata)
     if max_error is None:
         max_error = MAX_ERROR_SHARE * float(np.concatenate(search.sources).std())
@@ -109,6 +109,11 @@ def pack(
                 f"drifts away: rms {first.rms:.3g} over the first tenth of {drift_steps} steps, {last.rms:.3g} over the last"
             )
     return Packed(found, max_error, generated, drift)
+
+
+def inputs_or_generated(network, inputs):
+    """Return `inputs`, or generated ones for None."""
+    return generated_inputs(network.input_size) if inputs is None else inputs
 
 
 def read_inputs(path, input_size):
