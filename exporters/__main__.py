@@ -217,6 +217,8 @@ def _from_float(options):
         "max_error": packed.max_error,
         "inputs": "standard normal" if packed.generated else os.fspath(options.calibrate),
     }
+    if "output_scale" in found.model_file.metadata:
+        facts["output_scale"] = float(found.model_file.metadata["output_scale"])
     if packed.drift is not None:
         first, last = packed.drift
         facts["drift"] = {"steps": options.drift_steps, "first_rms": first.rms, "last_rms": last.rms}

@@ -46,7 +46,7 @@ class Agreement:
         return self.rms / self.spread if self.spread > 0 else float(self.rms > 0)
 
 
-def measure(sources, data, inputs):
+def measure(sources, data, inputs, output_scale=1.0):
     """Compare.
 
     Parameters
@@ -56,13 +56,15 @@ def measure(sources, data, inputs):
     data : bytes
         The packed file.
     inputs : sequence of float array [shape=(steps, input_size)]
+    output_scale : float
+        What the packed model's outputs are multiplied by first.
 
     Returns
     -------
     Agreement
     """
     model = Model.from_bytes(data)
-    packed = [model.stream().run(np.asarray(x, np.float32)) for x in inputs]
+    packed = [model.stream().run(np.asarray(x, np.float32)) * output_scale for x in inputs]
     return between(np.concatenate(sources), np.concatenate(packed))
 
 
@@ -85,7 +87,7 @@ def long_enough(inputs):
     return [np.concatenate([x] * times) for x in inputs] if times > 1 else list(inputs)
 
 
-def drift(network, data, inputs, steps=DRIFT_STEPS):
+def drift(network, data, inputs, steps=DRIFT_STEPS, output_scale=1.0):
     """Run source and packed model for a long time without a reset.
 
     Parameters
@@ -95,6 +97,8 @@ def drift(network, data, inputs, steps=DRIFT_STEPS):
     inputs : sequence of float array
         Repeated one after the other.
     steps : int
+    output_scale : float
+        As for `measure`.
 
     Returns
     -------
@@ -104,6 +108,6 @@ def drift(network, data, inputs, steps=DRIFT_STEPS):
     x = np.concatenate(inputs)
     x = np.resize(x, (steps, x.shape[1]))
     source = network.run(x)
-    packed = Model.from_bytes(data).stream().run(x.astype(np.float32))
+    packed = Model.from_bytes(data).stream().run(x.astype(np.float32)) * output_scale
     part = min(_DRIFT_PART, steps // 10)
     return between(source[:part], packed[:part]), between(source[-part:], packed[-part:])

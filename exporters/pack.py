@@ -102,7 +102,7 @@ def pack(
     if drift_steps > 0:
         if on_progress is not None:
             on_progress(f"{drift_steps} steps without a reset")
-        drift = agreement.drift(network, found.data, inputs, drift_steps)
+        drift = agreement.drift(network, found.data, inputs, drift_steps, search.quantizer.output_scale)
         first, last = drift
         if last.rms > _DRIFT_GROWTH * max(first.rms, found.agreement.rms):
             raise MismatchError(

@@ -21,6 +21,8 @@ VALUES = {
 _MOST_LEVELS = 6561  # combinations of the planes' weights that are searched
 _LEAST_IMPORTANCE = 1e-12  # of a column that calibration does not use, against the most important one's 1
 _FEW_MAGNITUDES = 8  # 0 and seven powers of two
+_SUM_MARGIN = 1.5
+_MOST_RAISED = 4
 _CHUNK = 256  # rows quantized together
 _DAMPING = 0.01  # of the mean square of operands, added to all: calibration is only a sample
 _ROUNDS = 8  # of refining scales and weights in turn, at most
@@ -52,12 +54,15 @@ class Planes:
     left_shift : int
     values : float64 [shape=(rows, columns)]
         What the planes add up to.
+    error : float
+        RMS error of the row sums over their RMS, on the operands given.
     """
 
     weights: np.ndarray
     scales: np.ndarray
     left_shift: int
     values: np.ndarray
+    error: float
 
 
 def _scale_table():
@@ -89,7 +94,7 @@ def is_low_precision(matrix):
     return all(len(np.unique(np.abs(row))) <= most for row in matrix)
 
 
-def fit(matrix, encoding, planes, gram, bound=None):
+def fit(matrix, encoding, planes, operands):
     """Fit planes to a matrix.
 
     Row scales are fitted with the columns taken as independent; then the columns are quantized one after the
@@ -103,11 +108,9 @@ def fit(matrix, encoding, planes, gram, bound=None):
     encoding : str
     planes : int
         1 .. most_planes(encoding).
-    gram : float array [shape=(columns, columns)]
-        Mean products of the operands: what matters is the error of row sums.
-    bound : int, optional
-        Greatest operand M. Where no sum can then pass 16 bits, left shifts are raised, so that fewer
-        bits are lost in right shifts.
+    operands : float array [shape=(steps, columns)]
+        What the matrix is applied to, typically. Errors of row sums count by how they come about there, and the
+        left shift is such that sums of one and a half times the largest one do not saturate.
 
     Returns
     -------
@@ -115,21 +118,26 @@ def fit(matrix, encoding, planes, gram, bound=None):
     """
     matrix = np.asarray(matrix, np.float64)
     combinations = np.array(list(itertools.product(VALUES[encoding], repeat=planes)), np.float64)
+    gram = operands.T @ operands / len(operands)
     gram = gram / max(np.diag(gram).max(), 1e-30)
     importance = np.diag(gram) + _LEAST_IMPORTANCE
     rows = [_fit_row(row, combinations, importance) for row in matrix]
-    largest = max(scales.max() for scales in rows)
-    left_shift = int(np.clip(np.ceil(np.log2(largest)), -24, 15)) if largest > 0 else 0
-    left_shift = _raised(left_shift, rows, matrix, combinations, bound)
+    left_shift = _left_shift(rows, matrix, combinations, operands)
     codes = np.zeros((planes, len(matrix), 2), np.uint8)
     scales = np.empty((len(matrix), planes))
     for i, row in enumerate(matrix):
         scales[i], codes[:, i] = _legal_row(row, rows[i], combinations, importance, left_shift)
-    if is_low_precision(matrix):  # its weights are to stay what they are
-        gram = np.diag(importance)
-    weights = _with_feedback(matrix, scales, combinations, gram)
+    # Low-precision weights are to stay what they are.
+    together = np.diag(importance) if is_low_precision(matrix) else gram
+    weights = _with_feedback(matrix, scales, combinations, together)
     values = np.einsum("prc,rp->rc", weights.astype(np.float64), scales)
-    return Planes(weights, codes, left_shift, values)
+    error = _mean_square(values - matrix, gram) / max(_mean_square(matrix, gram), 1e-30)
+    return Planes(weights, codes, left_shift, values, float(error**0.5))
+
+
+def _mean_square(weights, gram):
+    """Mean square of the sums that rows of weights make of operands with these mean products."""
+    return float(np.einsum("rc,cd,rd->r", weights, gram, weights, optimize=True).mean())
 
 
 def _with_feedback(matrix, scales, combinations, gram):
@@ -291,14 +299,19 @@ def _remaining(row, scales, p, value, combinations, importance):
     return scales
 
 
-def _raised(left_shift, rows, matrix, combinations, bound):
-    """A higher left shift as long as no sum of the matrix can saturate."""
-    if bound is None:
-        return left_shift
-    most = 0
+def _left_shift(rows, matrix, combinations, operands):
+    """The left shift of a matrix, from the real scales of its rows.
+
+    As high as sums leave room for, since each bit of it is one fewer lost in right shifts; but no row scale
+    is above 2, and none far below 1, where few are legal.
+    """
+    largest = max(scales.max() for scales in rows)
+    if largest == 0:
+        return 0
+    most = 1.0
     for row, scales in zip(matrix, rows, strict=True):
-        codes = combinations[_choose(row, combinations @ scales)]
-        most = max(most, int(np.abs(codes).sum(axis=0).max()) * bound)
-    while left_shift < 15 and most * 2.0 ** (left_shift + 1) <= 32767:
-        left_shift += 1
-    return left_shift
+        weights = combinations[_choose(row, combinations @ scales)]
+        most = max(most, np.abs(operands @ weights).max())
+    exponent = int(np.ceil(np.log2(largest)))
+    room = int(np.floor(np.log2(32767 / (_SUM_MARGIN * most))))
+    return int(np.clip(min(room, exponent + _MOST_RAISED), max(exponent - 1, -24), 15))

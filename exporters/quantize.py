@@ -113,6 +113,9 @@ class Quantizer:
     ----------
     matrices : tuple of (int, str)
         Layer number and name of every matrix, in file order: what a precision is given for.
+    output_scale : float
+        A power of two that the packed model's outputs are to be multiplied by: 1, unless outputs pass the ±16
+        that the format holds. Metadata of the model file, as `output_scale`, where it is not 1.
     """
 
     def __init__(self, network, inputs, on_progress=None):
@@ -125,7 +128,7 @@ class Quantizer:
             if not np.isfinite(x).all():
                 raise QuantizeError("calibration: a value is not a finite number")
         self.source = network
-        self.network, self._seen = _normalized(network, self.inputs)
+        self.network, self.output_scale, self._seen = _normalized(network, self.inputs)
         self.input_scale, self.input_offset = _input_affine(self.network, np.concatenate(self.inputs))
         self.matrices = tuple(
             (number, name)
@@ -160,9 +163,12 @@ class Quantizer:
             input_offset=self.input_offset,
             layers=tuple(layers),
             labels=labels,
-            metadata=metadata or {},
+            metadata=dict(metadata or {}) | self._scale_metadata(),
         )
         return model, reports
+
+    def _scale_metadata(self):
+        return {} if self.output_scale == 1 else {"output_scale": f"{self.output_scale:g}"}
 
     def _matrix(self, k, precision):
         """The packed matrix number k and its report; made once per precision."""
@@ -190,9 +196,8 @@ class Quantizer:
         clamp = min(CLAMPS[precision.operand_bits], 127 if number == 0 and name != "W_h" else 32767)
         operand = _best_operand(values, clamp, plane_fit.is_low_precision(real))
         operands = operand.of(values).astype(np.float64)
-        gram = operands.T @ operands / len(operands)
         per_unit = real * (unit * operand.unit / PRE_UNIT)
-        fitted = plane_fit.fit(per_unit, precision.encoding, precision.planes, gram, clamp)
+        fitted = plane_fit.fit(per_unit, precision.encoding, precision.planes, operands)
         sums = np.abs(fitted.weights.astype(np.int64)).sum(axis=2).max() * clamp
         if sums > MAX_SUM:
             raise QuantizeError(
@@ -204,12 +209,11 @@ class Quantizer:
             raise QuantizeError(
                 f"{layer.name} {name}: bias of row {worst} is {bias[worst]:.4g}; the format holds ±16"
             )
-        error = _mean_square(fitted.values - per_unit, gram) / max(_mean_square(per_unit, gram), 1e-30)
         report = MatrixReport(
             layer=layer.name,
             matrix=name,
             precision=precision,
-            scale_error=float(error**0.5),
+            scale_error=fitted.error,
             saturation=operand.saturation(values),
             zeros=float((fitted.weights == 0).mean()),
         )
@@ -258,11 +262,6 @@ def _best_operand(values, clamp, is_low_precision):
     candidates = [_Operand(clamp, shift, q) for shift in range(16) for q in quarters]
     errors = [float(((c.of(sample) * c.unit - sample) ** 2).mean()) for c in candidates]
     return candidates[int(np.argmin(errors))]
-
-
-def _mean_square(weights, gram):
-    """Mean square of the sums that rows of weights make of operands with these mean products."""
-    return float(np.einsum("rc,cd,rd->r", weights, gram, weights, optimize=True).mean())
 
 
 def _lost_by_shifts(fitted):
@@ -336,34 +335,40 @@ def _packed_layer(layer, matrices):
 def _normalized(network, inputs):
     """Bring unbounded hidden values into the range of the format, by powers of two that the next layer undoes.
 
-    Returns the network and what its layers see: a dict per layer of arrays [shape=(steps, size)], all
-    sequences one after the other.
+    Returns the network, what its outputs are to be multiplied by, and what its layers see: a dict per layer
+    of arrays [shape=(steps, size)], all sequences one after the other.
     """
     layers = list(network.layers)
-    seen = _record(network, inputs)
-    for number in range(len(layers) - 1):
-        if _is_bounded(layers[number]):
+    seen, outputs = _record(network, inputs)
+    ranges = [*(np.abs(after["x"]).max() for after in seen[1:]), np.abs(outputs).max()]
+    output_scale = 1.0
+    for number, largest in enumerate(ranges):
+        if _is_bounded(layers[number]) or largest == 0:
             continue
-        largest = np.abs(seen[number + 1]["x"]).max()
-        if largest > 0:
+        if number + 1 < len(layers):
             # Half of the range is kept for what calibration did not show.
             factor = 2.0 ** np.floor(np.log2(8.0 / largest))
-            layers[number] = _scaled_output(layers[number], factor)
             layers[number + 1] = _scaled_input(layers[number + 1], factor)
+        else:
+            factor = min(2.0 ** np.floor(np.log2(15.0 / largest)), 1.0)
+            output_scale = 1 / factor
+        layers[number] = _scaled_output(layers[number], factor)
     network = Network(tuple(layers), network.softmax, network.source)
-    return network, _record(network, inputs)
+    return network, output_scale, _record(network, inputs)[0]
 
 
 def _record(network, inputs):
-    records = []
+    """What layers see, and the outputs."""
+    records, outputs = [], []
     for x in inputs:
         record = []
-        network.run(x, record)
+        outputs.append(network.run(x, record))
         records.append(record)
-    return [
+    seen = [
         {name: np.concatenate([r[number][name] for r in records]) for name in records[0][number]}
         for number in range(len(network.layers))
     ]
+    return seen, np.concatenate(outputs)
 
 
 def _scaled_output(layer, factor):

@@ -57,7 +57,7 @@ def text(facts):
     Parameters
     ----------
     facts : dict
-        Of `facts`; optional further keys: equal_steps, agreement, drift, and per matrix scale_error and saturation.
+        Of `facts`; optional further keys: equal_steps, agreement, output_scale, drift, and per matrix scale_error and saturation.
 
     Returns
     -------
@@ -84,6 +84,10 @@ def text(facts):
         )
     if "agreement" in facts:
         lines += _agreement_lines(facts["agreement"])
+    if "output_scale" in facts:
+        lines.append(
+            f"outputs pass ±16: multiply those of the model by {facts['output_scale']} (its metadata say so)"
+        )
     if "drift" in facts:
         drift = facts["drift"]
         lines.append(

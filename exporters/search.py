@@ -63,7 +63,7 @@ class Search:
             precisions = [Precision(self.encoding, count, operand_bits) for count in planes]
             model_file, reports = self.quantizer.model_file(precisions, self._labels, self._metadata)
             data = model_file.to_bytes()
-            measured = agreement.measure(self.sources, data, self.inputs)
+            measured = agreement.measure(self.sources, data, self.inputs, self.quantizer.output_scale)
             self._found[key] = Found(model_file, data, reports, measured)
         return self._found[key]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """``python -m exporters`` on float networks, and C headers."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from float_networks import float_network  # noqa: E402
 from edge_runtime import Model  # noqa: E402
 from edge_runtime.model import DEFAULT_MODEL  # noqa: E402
 from exporters.__main__ import main  # noqa: E402
+from exporters.graph import Network  # noqa: E402
 from exporters.to_c_header import c_header, identifier  # noqa: E402
 from exporters.to_onnx import to_onnx  # noqa: E402
 
@@ -75,6 +77,31 @@ def test_json_report(source, tmp_path, capsys):
     assert facts["agreement"]["steps"] >= 500 and facts["agreement"]["inputs"] == str(data)
     model = Model.load(output)
     assert model.labels == tuple("abcd") and model.metadata["licence"] == "MIT"
+
+
+def test_scaled_outputs_are_told(tmp_path, capsys):
+    network = float_network("gru", units=8)
+    last = dataclasses.replace(network.layers[-1], w=network.layers[-1].w * 100)
+    source = tmp_path / "large.onnx"
+    onnx.save(to_onnx(Network((*network.layers[:-1], last))), source)
+    assert (
+        main(
+            [
+                str(source),
+                "-o",
+                str(tmp_path / "x.ernn"),
+                "--planes",
+                "4",
+                "--max-error",
+                "9",
+                "--drift-steps",
+                "0",
+            ]
+        )
+        == 0
+    )
+    scale = Model.load(tmp_path / "x.ernn").metadata["output_scale"]
+    assert f"multiply those of the model by {float(scale)}" in capsys.readouterr().out
 
 
 def test_nothing_is_written_beyond_the_bound(source, tmp_path, capsys):

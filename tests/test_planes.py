@@ -74,18 +74,25 @@ def test_a_zero_row_and_a_zero_matrix():
 def test_dependent_operands_make_up_for_each_other():
     matrix = random_matrix(30, 40)
     mixing = RNG.standard_normal((40, 8))
-    operands = RNG.standard_normal((500, 8)) @ mixing.T + 0.1 * RNG.standard_normal((500, 40))
-    gram = operands.T @ operands / len(operands)
-    together = planes.fit(matrix, "ternary", 1, gram)
-    alone = planes.fit(matrix, "ternary", 1, np.diag(np.diag(gram)))
-    fresh = RNG.standard_normal((500, 8)) @ mixing.T + 0.1 * RNG.standard_normal((500, 40))
+
+    def operands():
+        return 50 * (RNG.standard_normal((500, 8)) @ mixing.T + 0.1 * RNG.standard_normal((500, 40)))
+
+    seen = operands()
+    shuffled = np.stack([RNG.permutation(column) for column in seen.T], axis=1)
+    together, alone = (planes.fit(matrix, "ternary", 1, x) for x in (seen, shuffled))
+    fresh = operands()
     errors = [np.square(fresh @ (f.values - matrix).T).mean() for f in (together, alone)]
     assert errors[0] < 0.5 * errors[1]
+    relative = (errors[0] / np.square(fresh @ matrix.T).mean()) ** 0.5
+    assert together.error < relative < 1.5 * together.error
 
 
-def test_no_sum_saturates_after_a_raised_left_shift():
-    fitted = planes.fit(random_matrix(), "ternary", 3, np.eye(40), bound=7)
-    sums = np.abs(fitted.weights.astype(int)).sum(axis=2).max() * 7
+@pytest.mark.parametrize("size", [1, 100, 30000])
+def test_sums_of_typical_operands_do_not_saturate(size):
+    operands = RNG.integers(-size, size + 1, (300, 40)).astype(float)
+    fitted = planes.fit(random_matrix() / size, "ternary", 3, operands)
+    sums = np.abs(operands @ fitted.weights.astype(float).transpose(0, 2, 1)).max()
     assert sums * 2.0**fitted.left_shift <= 32767
 
 

@@ -78,6 +78,18 @@ def test_inputs_of_any_range_and_constant_inputs():
     assert found.agreement.relative < 0.02
 
 
+def test_outputs_beyond_the_range_of_the_format_are_scaled_down_and_it_is_said():
+    network = float_network("gru")
+    last = network.layers[-1]
+    network = Network((network.layers[0], dataclasses.replace(last, w=last.w * 50, b=last.b * 50)))
+    packed = search(network)
+    found = packed.try_planes([6, 6, 6], 16)
+    assert packed.quantizer.output_scale > 1 and found.agreement.relative < 0.02
+    assert float(found.model_file.metadata["output_scale"]) == packed.quantizer.output_scale
+    packed = pack.pack(network, planes=6, operand_bits=16, drift_steps=1000)
+    assert packed.drift[1].relative < 0.02
+
+
 def test_search_finds_a_small_file_within_the_bound():
     network = float_network("gru", inputs=8, units=32)
     files = {}
