@@ -1,7 +1,7 @@
 # Every target sets up what it needs in a virtual environment of its own: .venv.
 #   make demo         recognize the bundled recordings with the shipped model
 #   make test         run the tests (no torch needed)
-#   make test-train   run the training and exporter tests too (installs torch)
+#   make test-train   run the training and exporter tests too (installs torch, onnx, onnxruntime)
 #   make lint         ruff and compiler warnings as errors
 #   make wheel        build dist/*.whl
 #   make clean        remove everything the targets made
@@ -30,7 +30,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-train: $(VENV)/.installed-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[train,test]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[train,onnx,test]' onnxscript
 	@touch $@
 
 demo: $(VENV)/.installed

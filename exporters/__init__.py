@@ -3,8 +3,10 @@
 - `FORMAT.md`: the file format and its arithmetic
 - `graph`: a trained float network, `Network`
 - `from_torch`, `from_onnx`: a `Network` from a module, an exported program, a checkpoint or an ONNX file
-- `from_checkpoint`: a checkpoint of `training.train` becomes a `ModelFile`
-- `verify`: source and packed network on the same vectors, bit for bit
+- `pack`: a `Network` becomes a `ModelFile` that is proven to agree with it (`planes`, `quantize`, `search`, `agreement`)
+- `trade`: size against error against speed
+- `from_checkpoint`: a checkpoint of `training.train` becomes a `ModelFile`; `verify` compares every bit
+- `dequantize`, `to_onnx`: a `ModelFile` as a `Network`, a `Network` as ONNX; `to_c_header`: a C array
 - `report`: what a file holds and what it weighs
 
 ``python -m exporters SRC -o model.ernn`` does all of it and writes nothing that it has not verified.
