@@ -145,7 +145,7 @@ def write_files(workload, folder, families):
     if "onnxruntime" in families:
         from apps.bench import onnx_models
 
-        onnx_models.write_files(workload, weights, folder)
+        onnx_models.write_files(workload, workloads.float_network(workload, weights), folder)
     if "litert" in families:
         from apps.bench import litert_models
 
@@ -167,7 +167,19 @@ def _python(peer, form, folder, name, kernel=None):
     return tuple(command + ([kernel] if kernel else []))
 
 
-def contenders(workload, folder, kernels, default_kernel, families, programs):
+def _onnxruntime(workload, folder, programs, file, form, label, spin=False):
+    """ONNX Runtime on FOLDER/FILE_stream.onnx, from C where it could be compiled, and from Python."""
+    states = [text for state in workload.states for text in map(str, state)]
+    name = f"onnxruntime_{label}"
+    if programs.onnxruntime_worker:
+        command = (programs.onnxruntime_worker, _onnxruntime_library(), os.fspath(folder), file)
+        command += (workload.name, name, "1" if spin else "0", *states)
+        yield Contender(name, "onnxruntime", "c", form, command)
+    command = _python("onnxruntime_spin" if spin else "onnxruntime", file, folder, f"{name}_python")
+    yield Contender(f"{name}_python", "onnxruntime", "python", form, command)
+
+
+def contenders(workload, folder, kernels, default_kernel, families, programs, spinning=False):
     """The contenders of a workload.
 
     Parameters
@@ -182,6 +194,8 @@ def contenders(workload, folder, kernels, default_kernel, families, programs):
     families : set of str
         Peers that take part.
     programs : Programs
+    spinning : bool
+        ONNX Runtime also with its idle threads spinning.
 
     Returns
     -------
@@ -198,18 +212,13 @@ def contenders(workload, folder, kernels, default_kernel, families, programs):
     command = _python("edge_runtime", "ternary", folder, name, default_kernel)
     found.append(Contender(name, "edge_runtime", "python", "ternary", command, default_kernel))
     if "onnxruntime" in families:
-        states = [text for state in workload.states for text in map(str, state)]
         forms = [("node", "f32", "f32"), ("cell_int8", "int8", "int8"), ("null", "null", "null")]
         if workload.has_lstm:
             forms.append(("node_int8", "int8", "int8_node"))
         for file, form, label in forms:
-            name = f"onnxruntime_{label}"
-            if programs.onnxruntime_worker:
-                command = (programs.onnxruntime_worker, _onnxruntime_library(), os.fspath(folder), file)
-                command += (workload.name, name, *states)
-                found.append(Contender(name, "onnxruntime", "c", form, command))
-            command = _python("onnxruntime", file, folder, f"{name}_python")
-            found.append(Contender(f"{name}_python", "onnxruntime", "python", form, command))
+            found += _onnxruntime(workload, folder, programs, file, form, label)
+            if spinning and form != "null":
+                found += _onnxruntime(workload, folder, programs, file, form, f"{label}_spin", spin=True)
     if "litert" in families:
         for form in ("f32", "int8", "null"):
             name = f"litert_{form}"

@@ -225,7 +225,16 @@ class _Entry:
         self.values[phase] += _values(phase, answer)
 
     def record(self):
-        keys = ("version", "maxerr", "import_ms", "rss_stream_kb", "rss_now_kb", "file_bytes", "timer_us")
+        keys = (
+            "version",
+            "maxerr",
+            "import_ms",
+            "rss_stream_kb",
+            "rss_now_kb",
+            "peak_kb",
+            "file_bytes",
+            "timer_us",
+        )
         described = {name: getattr(self.contender, name) for name in ("family", "via", "form", "kernel")}
         return {
             **described,

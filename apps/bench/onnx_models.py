@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The float networks as ONNX files, float32 and int8. Needs onnx and onnxruntime.
 
-node      GRU and LSTM nodes, as PyTorch's exporter writes them
+node      RNN, GRU and LSTM nodes, as PyTorch's exporter writes them
 node_int8 those by ONNX Runtime's dynamic quantization: an int8 node exists for LSTM only
 cell      one step unrolled to MatMul and elementwise nodes; ``cell_int8`` of it by the same quantization
           (MatMulInteger): its quickest int8 step for every network measured
@@ -18,9 +18,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from apps.bench.workloads import FRAMES, STREAMS
+from exporters.graph import Dense
 
 _OPSET = (helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1))
-_GATE_ORDER = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}  # of r, z, n: z, r, h; of i, f, g, o: i, o, f, c
+# Of r, z, n: z, r, h; of i, f, g, o: i, o, f, c.
+_GATE_ORDER = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 
 
 def _value(name, shape):
@@ -34,6 +36,10 @@ def _model(graph):
 def _reordered(array, kind):
     parts = np.split(array, len(_GATE_ORDER[kind]))
     return np.concatenate([parts[k] for k in _GATE_ORDER[kind]])
+
+
+def _f32(array):
+    return array.astype(np.float32)
 
 
 class _Graph:
@@ -56,19 +62,41 @@ class _Graph:
         self._nodes.append(helper.make_node(kind, inputs, outputs, name=name, **attributes))
         return outputs[0]
 
+    def rename_last(self, name):
+        """Rename the output of the last node, which nothing reads yet."""
+        self._nodes[-1].output[0] = name
+
     def finish(self):
         return helper.make_graph(self._nodes, self._name, self.inputs, self.outputs, self._constants)
 
 
-def node_model(workload, weights, steps, batch):
-    """GRU and LSTM nodes.
+def _dense(graph, i, layer, current):
+    product = graph.node("MatMul", [current, graph.constant(f"wd{i}", _f32(layer.w.T))], f"product_d{i}")
+    total = graph.node("Add", [product, graph.constant(f"bd{i}", _f32(layer.b))], f"sum_d{i}")
+    if layer.activation == "none":
+        return total
+    return graph.node(layer.activation.capitalize(), [total], f"dense{i}")
+
+
+def _finish(graph, current, shape):
+    if current in {value.name for value in graph.outputs}:
+        graph.node("Identity", [current], "y")  # a cell without a dense layer: y is its state
+    else:
+        graph.rename_last("y")
+    graph.outputs.append(_value("y", shape))
+    return _model(graph.finish())
+
+
+def node_model(workload, network, steps, batch):
+    """RNN, GRU and LSTM nodes.
 
     Parameters
     ----------
     workload : apps.bench.workloads.Workload
-    weights : dict
-        Of `apps.bench.workloads.float_weights`.
-    steps, batch : int
+    network : exporters.graph.Network
+        Of `apps.bench.workloads.float_network`.
+    steps, batch : int or str
+        str: open.
 
     Returns
     -------
@@ -77,8 +105,13 @@ def node_model(workload, weights, steps, batch):
     graph = _Graph(workload.name)
     graph.inputs.append(_value("x", [steps, batch, workload.input_size]))
     current = "x"
-    for index, (kind, _, units) in enumerate(workload.layers):
-        w, r, b_x, b_h = (_reordered(weights[f"{n}{index}"], kind) for n in ("wih", "whh", "bih", "bhh"))
+    index = 0
+    for number, layer in enumerate(network.layers):
+        if isinstance(layer, Dense):
+            current = _dense(graph, number, layer, current)
+            continue
+        kind = layer.kind
+        w, r, b_x, b_h = (_reordered(_f32(v), kind) for v in (layer.w_x, layer.w_h, layer.b_x, layer.b_h))
         inputs = [
             current,
             graph.constant(f"W{index}", w[None]),
@@ -88,57 +121,83 @@ def node_model(workload, weights, steps, batch):
             f"h{index}",
         ]
         outputs = [f"Y{index}", f"h{index}_out"]
-        attributes = {"linear_before_reset": 1} if kind == "gru" else {}
+        attributes = {"hidden_size": layer.output_size}
+        if kind == "gru":
+            attributes["linear_before_reset"] = 0 if layer.reset_before else 1
+        if kind == "rnn":
+            attributes["activations"] = [layer.activation.capitalize()]
         if kind == "lstm":
             inputs.append(f"c{index}")
             outputs.append(f"c{index}_out")
-        graph.node(kind.upper(), inputs, outputs, hidden_size=units, **attributes)
+        graph.node(kind.upper(), inputs, outputs, **attributes)
         axis = graph.constant(f"axis{index}", np.array([1], np.int64))
         current = graph.node("Squeeze", [f"Y{index}", axis], f"s{index}")
+        index += 1
     for name, size in workload.states:
         graph.inputs.append(_value(name, [1, batch, size]))
         graph.outputs.append(_value(f"{name}_out", [1, batch, size]))
-    if workload.outputs:
-        product = graph.node("MatMul", [current, graph.constant("wd", weights["wd"].T)], "product")
-        graph.node("Add", [product, graph.constant("bd", weights["bd"])], "y")
+    return _finish(graph, current, [steps, batch, workload.output_size])
+
+
+def _product(graph, i, name, source, w, b):
+    """source w^T + b"""
+    product = graph.node("MatMul", [source, graph.constant(f"w{name}{i}", _f32(w.T))], f"product_{name}{i}")
+    return graph.node("Add", [product, graph.constant(f"b{name}{i}", _f32(b))], f"sum_{name}{i}")
+
+
+def _split(graph, i, name, source, outputs, sizes):
+    graph.node(
+        "Split", [source, graph.constant(f"sizes_{name}{i}", np.array(sizes, np.int64))], outputs, axis=1
+    )
+
+
+def _rnn_cell(graph, i, layer, current):
+    joined = graph.node("Concat", [current, f"h{i}"], f"joined{i}", axis=1)
+    both = np.concatenate([layer.w_x, layer.w_h], axis=1)
+    total = _product(graph, i, "", joined, both, layer.b_x + layer.b_h)
+    return graph.node(layer.activation.capitalize(), [total], f"h{i}_out")
+
+
+def _gru_cell(graph, i, layer, current):
+    node = graph.node
+    units = layer.output_size
+    h = f"h{i}"
+    _split(
+        graph,
+        i,
+        "x",
+        _product(graph, i, "x", current, layer.w_x, layer.b_x),
+        [f"rz_x{i}", f"n_x{i}"],
+        [2 * units, units],
+    )
+    w, b = layer.w_h, layer.b_h
+    if layer.reset_before:
+        of_h = _product(graph, i, "h", h, w[: 2 * units], b[: 2 * units])
     else:
-        graph.node("Identity", [current], "y")
-    graph.outputs.append(_value("y", [steps, batch, workload.output_size]))
-    return _model(graph.finish())
-
-
-def _gru_cell(graph, i, units, current, weights):
-    constant, node = graph.constant, graph.node
-    halves = {}
-    for part, source in (("x", current), ("h", f"h{i}")):
-        suffix = "ih" if part == "x" else "hh"
-        product = node(
-            "MatMul", [source, constant(f"w{part}{i}", weights[f"w{suffix}{i}"].T)], f"product_{part}{i}"
-        )
-        total = node("Add", [product, constant(f"b{part}{i}", weights[f"b{suffix}{i}"])], f"sum_{part}{i}")
-        sizes = constant(f"sizes_{part}{i}", np.array([2 * units, units], np.int64))
-        halves[part] = [f"rz_{part}{i}", f"n_{part}{i}"]
-        node("Split", [total, sizes], halves[part], axis=1)
-    gates = node("Sigmoid", [node("Add", [halves["x"][0], halves["h"][0]], f"rz_sum{i}")], f"rz{i}")
-    sizes = constant(f"sizes_rz{i}", np.array([units, units], np.int64))
-    node("Split", [gates, sizes], [f"r{i}", f"z{i}"], axis=1)
-    reset = node("Mul", [f"r{i}", halves["h"][1]], f"reset{i}")
-    new = node("Tanh", [node("Add", [halves["x"][1], reset], f"new_sum{i}")], f"new{i}")
-    change = node("Mul", [f"z{i}", node("Sub", [f"h{i}", new], f"difference{i}")], f"change{i}")
+        of_h = f"rz_h{i}"
+        total = _product(graph, i, "h", h, w, b)
+        _split(graph, i, "h", total, [of_h, f"n_h{i}"], [2 * units, units])
+    gates = node("Sigmoid", [node("Add", [f"rz_x{i}", of_h], f"rz_sum{i}")], f"rz{i}")
+    _split(graph, i, "rz", gates, [f"r{i}", f"z{i}"], [units, units])
+    if layer.reset_before:
+        reset = node("Mul", [f"r{i}", h], f"reset{i}")
+        reset = _product(graph, i, "n", reset, w[2 * units :], b[2 * units :])
+    else:
+        reset = node("Mul", [f"r{i}", f"n_h{i}"], f"reset{i}")
+    new = node("Tanh", [node("Add", [f"n_x{i}", reset], f"new_sum{i}")], f"new{i}")
+    change = node("Mul", [f"z{i}", node("Sub", [h, new], f"difference{i}")], f"change{i}")
     return node("Add", [new, change], f"h{i}_out")
 
 
-def _lstm_cell(graph, i, units, current, weights):
-    constant, node = graph.constant, graph.node
-    both = np.concatenate([weights[f"wih{i}"], weights[f"whh{i}"]], axis=1).T
+def _lstm_cell(graph, i, layer, current):
+    node = graph.node
+    units = layer.output_size
     joined = node("Concat", [current, f"h{i}"], f"joined{i}", axis=1)
-    product = node("MatMul", [joined, constant(f"w{i}", both)], f"product{i}")
-    total = node("Add", [product, constant(f"b{i}", weights[f"bih{i}"] + weights[f"bhh{i}"])], f"sum{i}")
-    sizes = constant(f"sizes{i}", np.array([2 * units, units, units], np.int64))
-    node("Split", [total, sizes], [f"if_sum{i}", f"g_sum{i}", f"o_sum{i}"], axis=1)
+    both = np.concatenate([layer.w_x, layer.w_h], axis=1)
+    total = _product(graph, i, "", joined, both, layer.b_x + layer.b_h)
+    _split(graph, i, "", total, [f"if_sum{i}", f"g_sum{i}", f"o_sum{i}"], [2 * units, units, units])
     gates = node("Sigmoid", [f"if_sum{i}"], f"if{i}")
-    halves = constant(f"sizes_if{i}", np.array([units, units], np.int64))
-    node("Split", [gates, halves], [f"i{i}", f"f{i}"], axis=1)
+    _split(graph, i, "if", gates, [f"i{i}", f"f{i}"], [units, units])
     kept = node("Mul", [f"f{i}", f"c{i}"], f"kept{i}")
     added = node("Mul", [f"i{i}", node("Tanh", [f"g_sum{i}"], f"g{i}")], f"added{i}")
     cell = node("Add", [kept, added], f"c{i}_out")
@@ -146,7 +205,10 @@ def _lstm_cell(graph, i, units, current, weights):
     return node("Mul", [node("Sigmoid", [f"o_sum{i}"], f"o{i}"), shown], f"h{i}_out")
 
 
-def cell_model(workload, weights, batch):
+_CELLS = {"rnn": _rnn_cell, "gru": _gru_cell, "lstm": _lstm_cell}
+
+
+def cell_model(workload, network, batch):
     """One step in elementary nodes; parameters as `node_model`."""
     graph = _Graph(f"{workload.name}_cell")
     for name, size in workload.states:
@@ -154,19 +216,17 @@ def cell_model(workload, weights, batch):
         graph.outputs.append(_value(f"{name}_out", [batch, size]))
     graph.inputs.append(_value("x", [batch, workload.input_size]))
     current = "x"
-    for index, (kind, _, units) in enumerate(workload.layers):
-        cell = _gru_cell if kind == "gru" else _lstm_cell
-        current = cell(graph, index, units, current, weights)
-    if workload.outputs:
-        product = graph.node("MatMul", [current, graph.constant("wd", weights["wd"].T)], "product")
-        graph.node("Add", [product, graph.constant("bd", weights["bd"])], "y")
-    else:
-        graph.node("Identity", [current], "y")
-    graph.outputs.append(_value("y", [batch, workload.output_size]))
-    return _model(graph.finish())
+    index = 0
+    for number, layer in enumerate(network.layers):
+        if isinstance(layer, Dense):
+            current = _dense(graph, number, layer, current)
+        else:
+            current = _CELLS[layer.kind](graph, index, layer, current)
+            index += 1
+    return _finish(graph, current, [batch, workload.output_size])
 
 
-def scan_model(workload, cell):
+def scan_model(workload, cell, steps=FRAMES):
     """A cell as the body of a Scan over all frames: the whole-sequence form of the cell.
 
     Parameters
@@ -174,6 +234,8 @@ def scan_model(workload, cell):
     workload : apps.bench.workloads.Workload
     cell : onnx.ModelProto
         Batch 1, quantized or not.
+    steps : int or str
+        str: open.
     """
     body = onnx.GraphProto()
     body.CopyFrom(cell.graph)
@@ -185,9 +247,9 @@ def scan_model(workload, cell):
         value.name = f"{value.name}_body"
     del body.value_info[:]
     inputs = [_value(name, [1, size]) for name, size in workload.states]
-    inputs.append(_value("x", [FRAMES, 1, workload.input_size]))
+    inputs.append(_value("x", [steps, 1, workload.input_size]))
     outputs = [_value(f"{name}_out", [1, size]) for name, size in workload.states]
-    outputs.append(_value("y", [FRAMES, 1, workload.output_size]))
+    outputs.append(_value("y", [steps, 1, workload.output_size]))
     scan = helper.make_node(
         "Scan", [v.name for v in inputs], [v.name for v in outputs], num_scan_inputs=1, body=body
     )
@@ -208,14 +270,14 @@ def null_model(workload):
     return _model(graph.finish())
 
 
-def write_files(workload, weights, folder):
+def write_files(workload, network, folder):
     """Write all forms of a workload.
 
     Parameters
     ----------
     workload : apps.bench.workloads.Workload
-    weights : dict
-        Of `apps.bench.workloads.float_weights`.
+    network : exporters.graph.Network
+        Of `apps.bench.workloads.float_network`.
     folder : pathlib.Path
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -227,14 +289,14 @@ def write_files(workload, weights, folder):
         quantize_dynamic(path(f"{form}_{name}"), path(f"{form}_int8_{name}"), weight_type=QuantType.QInt8)
 
     onnx.save(null_model(workload), path("null_stream"))
-    onnx.save(node_model(workload, weights, 1, 1), path("node_stream"))
-    onnx.save(node_model(workload, weights, 1, STREAMS), path("node_batch"))
-    onnx.save(node_model(workload, weights, FRAMES, 1), path("node_seq"))
+    onnx.save(node_model(workload, network, 1, 1), path("node_stream"))
+    onnx.save(node_model(workload, network, 1, STREAMS), path("node_batch"))
+    onnx.save(node_model(workload, network, FRAMES, 1), path("node_seq"))
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # it recommends a preprocessing that changes nothing here
     try:
         for name, batch in (("stream", 1), ("batch", STREAMS)):
-            cell = cell_model(workload, weights, batch)
+            cell = cell_model(workload, network, batch)
             onnx.checker.check_model(cell)
             onnx.save(cell, path(f"cell_{name}"))
             quantize("cell", name)
@@ -243,4 +305,5 @@ def write_files(workload, weights, folder):
                 quantize("node", name)
     finally:
         logging.getLogger().setLevel(level)
-    onnx.save(scan_model(workload, onnx.load(path("cell_int8_stream"))), path("cell_int8_seq"))
+    for form in ("cell", "cell_int8"):
+        onnx.save(scan_model(workload, onnx.load(path(f"{form}_stream"))), path(f"{form}_seq"))

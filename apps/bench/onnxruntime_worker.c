@@ -2,13 +2,13 @@
  *
  * ONNX Runtime in the peers bench, called from C so that it is charged no Python.
  *
- *     onnxruntime_worker LIBONNXRUNTIME.so DIR FORM WORKLOAD NAME STATES...
+ *     onnxruntime_worker LIBONNXRUNTIME.so DIR FORM WORKLOAD NAME SPIN STATES...
  *
- * DIR holds FORM_stream.onnx, and where offered FORM_seq.onnx and FORM_batch.onnx, input.bin and ref.bin;
- * STATES are pairs of name and size, for example h0 200. The library's header is not needed: its C interface
+ * DIR holds FORM_stream.onnx, and where offered FORM_seq.onnx and FORM_batch.onnx, input.bin, ref.bin and
+ * states.bin; SPIN is 0 or 1: whether idle threads of the library spin, its default; STATES are pairs of name and size, for example h0 200. The library's header is not needed: its C interface
  * is a table of functions that is only ever appended to, and the places used are named below.
  *
- * Settings: one thread, no spinning, all graph optimizations, inputs, outputs and states bound once
+ * Settings: one thread, all graph optimizations, inputs, outputs and states bound once
  * (states change places every step, so that none is copied).
  */
 #define _POSIX_C_SOURCE 200809L
@@ -17,7 +17,7 @@
 #include <dlfcn.h>
 #include <math.h>
 
-enum { MAX_STATES = 8, FRAMES = WORKER_FRAMES, STREAMS = WORKER_STREAMS };
+enum { MAX_STATES = 32, FRAMES = WORKER_FRAMES, STREAMS = WORKER_STREAMS };
 
 /* Places in the function table of ORT_API_VERSION 16. */
 enum {
@@ -52,7 +52,7 @@ struct session {
 };
 
 struct ort {
-    const float *input, *reference;
+    const float *input, *reference, *initial;
     size_t input_size, output_size;
     int state_count, three_axes;
     const char *state_names[MAX_STATES];
@@ -73,6 +73,16 @@ static handle tensor(struct ort *o, float *data, size_t steps, size_t batch, siz
     CALL(CREATE_TENSOR_WITH_DATA, o->memory, (void *)data, steps * batch * size * sizeof(float),
          three_axes ? shape3 : shape2, (size_t)(three_axes ? 3 : 2), 1, &value);
     return value;
+}
+
+/* The states of one stream to their initial values. */
+static void set_initial(const struct ort *o, float *const *states)
+{
+    const float *from = o->initial;
+    for (int k = 0; k < o->state_count; k++) {
+        memcpy(states[k], from, o->state_sizes[k] * sizeof(float));
+        from += o->state_sizes[k];
+    }
 }
 
 static float *zeros(size_t count)
@@ -188,22 +198,22 @@ int main(int argc, char **argv)
     static struct ort o;
     struct worker w = {.self = &o, .step = step, .step_of = step_of, .error = -1};
     char path[1024];
-    size_t inputs, references;
+    size_t inputs, references, initials = 0, states = 0;
     long bytes;
-    if (argc < 6 || argc % 2 != 0 || argc > 6 + 2 * MAX_STATES) {
-        fprintf(stderr, "usage: onnxruntime_worker LIBRARY DIR FORM WORKLOAD NAME [STATE SIZE]...\n");
+    if (argc < 7 || argc % 2 == 0 || argc > 7 + 2 * MAX_STATES) {
+        fprintf(stderr, "usage: onnxruntime_worker LIBRARY DIR FORM WORKLOAD NAME SPIN [STATE SIZE]...\n");
         return 2;
     }
-    const char *library = argv[1], *dir = argv[2], *form = argv[3];
+    const char *library = argv[1], *dir = argv[2], *form = argv[3], *spin = argv[6];
     const int null_form = strcmp(form, "null") == 0;
     w.workload = argv[4];
     w.peer = argv[5];
     o.three_axes = strncmp(form, "node", 4) == 0;
     o.input_names[0] = "x";
     o.output_names[0] = "y";
-    for (int k = 0; 6 + 2 * k < argc; k++) {
-        o.state_names[k] = argv[6 + 2 * k];
-        o.state_sizes[k] = strtoul(argv[7 + 2 * k], NULL, 10);
+    for (int k = 0; 7 + 2 * k < argc; k++) {
+        o.state_names[k] = argv[7 + 2 * k];
+        o.state_sizes[k] = strtoul(argv[8 + 2 * k], NULL, 10);
         snprintf(o.out_names[k], sizeof o.out_names[k], "%s_out", o.state_names[k]);
         o.input_names[k + 1] = o.state_names[k];
         o.output_names[k + 1] = o.out_names[k];
@@ -215,6 +225,16 @@ int main(int argc, char **argv)
     o.reference = worker_read(path, sizeof(float), &references);
     o.input_size = inputs / FRAMES;
     o.output_size = references / FRAMES;
+    for (int k = 0; k < o.state_count; k++)
+        states += o.state_sizes[k];
+    if (states > 0) {
+        snprintf(path, sizeof path, "%s/states.bin", dir);
+        o.initial = worker_read(path, sizeof(float), &initials);
+    }
+    if (initials != states) {
+        fprintf(stderr, "onnxruntime_worker: %s: not the initial states\n", path);
+        return 2;
+    }
     const size_t stream_output = null_form ? 1 : o.output_size;
     worker_begin(&w);
 
@@ -236,8 +256,8 @@ int main(int argc, char **argv)
     CALL(SET_GRAPH_OPTIMIZATION, o.options, 99);
     CALL(SET_INTRA_THREADS, o.options, 1);
     CALL(SET_INTER_THREADS, o.options, 1);
-    CALL(ADD_SESSION_CONFIG_ENTRY, o.options, "session.intra_op.allow_spinning", "0");
-    CALL(ADD_SESSION_CONFIG_ENTRY, o.options, "session.inter_op.allow_spinning", "0");
+    CALL(ADD_SESSION_CONFIG_ENTRY, o.options, "session.intra_op.allow_spinning", spin);
+    CALL(ADD_SESSION_CONFIG_ENTRY, o.options, "session.inter_op.allow_spinning", spin);
     CALL(CREATE_CPU_MEMORY_INFO, 1, 0, &o.memory);
     handle session = open_session(&o, dir, form, "stream", &w.file_bytes);
     if (session == NULL) {
@@ -248,9 +268,7 @@ int main(int argc, char **argv)
     step(&o, 0);
     w.load_ms = (worker_now() - load) / 1000;
 
-    for (int p = 0; p < 2; p++)
-        for (int k = 0; k < o.state_count; k++)
-            memset(o.main.states[p][k], 0, o.state_sizes[k] * sizeof(float));
+    set_initial(&o, o.main.states[o.main.turn]);
     for (int t = 0; t < FRAMES; t++) {
         step(&o, t);
         if (!null_form)
@@ -276,9 +294,12 @@ int main(int argc, char **argv)
         o.sequence_y = zeros(FRAMES * o.output_size);
         o.sequence_inputs[0] = tensor(&o, (float *)(uintptr_t)o.input, FRAMES, 1, o.input_size, 1);
         o.sequence_output = tensor(&o, o.sequence_y, FRAMES, 1, o.output_size, 1);
-        for (int k = 0; k < o.state_count; k++)
-            o.sequence_inputs[k + 1] =
-                tensor(&o, zeros(o.state_sizes[k]), 1, 1, o.state_sizes[k], o.three_axes);
+        float *states_of[MAX_STATES];
+        for (int k = 0; k < o.state_count; k++) {
+            states_of[k] = zeros(o.state_sizes[k]);
+            o.sequence_inputs[k + 1] = tensor(&o, states_of[k], 1, 1, o.state_sizes[k], o.three_axes);
+        }
+        set_initial(&o, states_of);
     }
     if (w.step_together != NULL)
         bind(&o, &o.batch, open_session(&o, dir, form, "batch", &bytes), STREAMS, o.output_size);

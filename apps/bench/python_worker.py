@@ -3,9 +3,9 @@
 
     python -m apps.bench.python_worker PEER FORM FOLDER NAME [KERNEL]
 
-PEER: edge_runtime (FORM ternary); onnxruntime (IOBinding; FORM node, node_int8, cell_int8 or null); litert (called
-with as little Python as can be: one call into the interpreter, memory moved by address) or litert_plain
-(its documented interface), FORM f32, int8 or null.
+PEER: edge_runtime (FORM ternary); onnxruntime or onnxruntime_spin (IOBinding; idle threads asleep or spinning; FORM
+node, node_int8, cell, cell_int8 or null); litert (called with as little Python as can be: one call into the
+interpreter, memory moved by address) or litert_plain (its documented interface), FORM f32, int8 or null.
 """
 
 import ctypes
@@ -53,6 +53,9 @@ class _Files:
         shape = json.loads((self.folder / "workload.json").read_text(encoding="ascii"))
         self.states = [(name, size) for name, size in shape["states"]]
         self.name = shape["name"]
+        ends = np.cumsum([size for _, size in self.states])
+        values = np.split(np.fromfile(self.folder / "states.bin", np.float32), ends[:-1])
+        self.initial = {name: value for (name, _), value in zip(self.states, values, strict=False)}
         self.x = np.fromfile(self.folder / "input.bin", np.float32).reshape(FRAMES, -1)
 
     def reference(self, name):
@@ -106,6 +109,7 @@ class OnnxRuntimePeer:
     """ONNX Runtime; inputs, outputs and states bound once, two sets of states in turn."""
 
     reference = "ref.bin"
+    spinning = "0"
 
     def __init__(self, files, form, kernel=None):
         import onnxruntime
@@ -119,8 +123,8 @@ class OnnxRuntimePeer:
         self._options.intra_op_num_threads = 1
         self._options.inter_op_num_threads = 1
         self._options.log_severity_level = 3
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", self.spinning)
+        self._options.add_session_config_entry("session.inter_op.allow_spinning", self.spinning)
         path = files.folder / f"{form}_stream.onnx"
         self.file_bytes = path.stat().st_size
         self._session = self._open(path)
@@ -161,8 +165,8 @@ class OnnxRuntimePeer:
 
     def reset(self):
         for states in self._main[2]:
-            for array in states.values():
-                array[...] = 0
+            for name, array in states.items():
+                array.reshape(-1)[:] = self._files.initial[name]
 
     def _advance(self, stream, t):
         self._row[:] = self._files.x[t]
@@ -182,11 +186,20 @@ class OnnxRuntimePeer:
     def sequence(self):
         if self._whole is None:
             session = self._open(self._files.folder / f"{self._form}_seq.onnx")
-            feed = {name: np.zeros(self._shape(size), np.float32) for name, size in self._files.states}
+            feed = {
+                name: self._files.initial[name].reshape(self._shape(size))
+                for name, size in self._files.states
+            }
             feed["x"] = self._files.x.reshape(FRAMES, 1, -1)
             self._whole = (session, feed)
         session, feed = self._whole
         return session.run(["y"], feed)[0]
+
+
+class SpinningOnnxRuntimePeer(OnnxRuntimePeer):
+    """Idle threads spin: the library's default."""
+
+    spinning = "1"
 
 
 class LiteRtPlainPeer:
@@ -295,6 +308,7 @@ class LiteRtPeer(LiteRtPlainPeer):
 PEERS = {
     "edge_runtime": EdgeRuntimePeer,
     "onnxruntime": OnnxRuntimePeer,
+    "onnxruntime_spin": SpinningOnnxRuntimePeer,
     "litert": LiteRtPeer,
     "litert_plain": LiteRtPlainPeer,
 }
@@ -356,6 +370,28 @@ def _sequence(peer, reference, count):
     return {"us": _timed(lambda t: peer.sequence(), count), "maxerr": error}
 
 
+def _live(step, count, period_us):
+    """Steps at the pace of a live signal, as worker_live in worker.h."""
+    for i in range(UNTIMED):
+        step(i % FRAMES)
+    period_s = period_us * 1e-6
+    times = []
+    late = 0
+    cpu = time.process_time()
+    begin = time.perf_counter()
+    for i in range(count + 1):
+        time.sleep(max(0.0, begin + i * period_s - time.perf_counter()))
+        if i == count:  # a pool that spins goes on after the last step
+            break
+        start = time.perf_counter()
+        step(i % FRAMES)
+        end = time.perf_counter()
+        times.append(round((end - start) * 1e6, 4))
+        late += end > begin + (i + 1) * period_s
+    spent, wall = time.process_time() - cpu, time.perf_counter() - begin
+    return {"cpu_us": spent * 1e6, "wall_us": wall * 1e6, "late": late, "us": times}
+
+
 def _mark(step, count):
     for i in range(-3, count):
         signal.raise_signal(signal.SIGUSR2)
@@ -368,7 +404,7 @@ def _mark(step, count):
 def serve(peer, reference, commands, output):
     """Answer commands until quit or the end; a command that the peer lacks is answered null."""
     for line in commands:
-        command, count = (*line.split(), "0")[:2]
+        command, count, period_us = (*line.split(), "0", "0")[:3]
         count = int(count)
         answer = None
         if command == "quit":
@@ -385,6 +421,8 @@ def serve(peer, reference, commands, output):
             answer = _together(peer.step_together, count)
         elif command == "seq":
             answer = _sequence(peer, reference, count)
+        elif command == "live":
+            answer = _live(peer.step, count, int(period_us))
         elif command == "mark":
             answer = _mark(peer.step, count)
         print(json.dumps(answer), file=output, flush=True)
@@ -421,9 +459,10 @@ def main(arguments):
         "rss_stream_kb": peak - _START_KB[0],
         "rss_numpy_kb": _NUMPY_KB - _START_KB[0],
         "rss_now_kb": resident - _START_KB[1],
+        "peak_kb": peak,
         "file_bytes": peer.file_bytes,
         "timer_us": statistics.median(_timed(lambda t: None, 1001)),
-        "commands": ["stream", "cold", "streams", "mark"]
+        "commands": ["stream", "cold", "streams", "live", "mark"]
         + (["seq"] if peer.sequence is not None else [])
         + (["int8"] if hasattr(peer, "step_int8") else [])
         + (["together"] if hasattr(peer, "step_together") else []),

@@ -119,7 +119,8 @@ static double worker_timer_us(void)
 /* The first line. `error` below 0: nothing to compare with. */
 static void worker_ready(struct worker *w)
 {
-    const long peak = worker_proc_kb("/proc/self/status", "VmHWM:") - w->peak_kb;
+    const long highest = worker_proc_kb("/proc/self/status", "VmHWM:");
+    const long peak = highest - w->peak_kb;
     const long resident = worker_proc_kb("/proc/self/smaps_rollup", "Rss:") - w->resident_kb;
     char error[32] = "null";
     if (w->error >= 0)
@@ -128,8 +129,9 @@ static void worker_ready(struct worker *w)
            w->workload, w->version, error);
     printf("\"load_ms\":%.3f,\"import_ms\":%.3f,\"rss_stream_kb\":%ld,\"rss_numpy_kb\":0,", w->load_ms,
            w->import_ms, peak);
-    printf("\"rss_now_kb\":%ld,\"file_bytes\":%ld,\"timer_us\":%.4f,", resident, w->file_bytes, worker_timer_us());
-    printf("\"commands\":[\"stream\",\"cold\",\"mark\"%s%s%s%s]}\n", w->sequence ? ",\"seq\"" : "",
+    printf("\"rss_now_kb\":%ld,\"peak_kb\":%ld,\"file_bytes\":%ld,\"timer_us\":%.4f,", resident, highest,
+           w->file_bytes, worker_timer_us());
+    printf("\"commands\":[\"stream\",\"cold\",\"live\",\"mark\"%s%s%s%s]}\n", w->sequence ? ",\"seq\"" : "",
            w->step_int8 ? ",\"int8\"" : "", w->step_of ? ",\"streams\"" : "", w->step_together ? ",\"together\"" : "");
     fflush(stdout);
 }
@@ -205,14 +207,49 @@ static void worker_mark(struct worker *w, int count)
     }
 }
 
+/* Steps at the pace of a live signal: one every `period_us`, asleep in between. Reports the time of
+ * the processor in all threads, that of the clock, and each step's. A step that is not done before the
+ * next is due counts as late. */
+static void worker_live(struct worker *w, double *us, int count, int period_us)
+{
+    struct timespec cpu[2];
+    int late = 0;
+    for (int i = 0; i < WORKER_UNTIMED; i++)
+        w->step(w->self, i % WORKER_FRAMES);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[0]);
+    const double begin = worker_now();
+    for (int i = 0; i < count; i++) {
+        const double due = begin + (double)i * period_us;
+        const struct timespec at = {(time_t)(due / 1e6), (long)((due - (double)(time_t)(due / 1e6) * 1e6) * 1e3)};
+        while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) != 0)
+            ;
+        const double start = worker_now();
+        w->step(w->self, i % WORKER_FRAMES);
+        const double end = worker_now();
+        us[i] = end - start;
+        late += end > due + period_us;
+    }
+    const double rest = begin + (double)count * period_us - worker_now();
+    if (rest > 0) {
+        const struct timespec remaining = {(time_t)(rest / 1e6), (long)((rest - (double)(time_t)(rest / 1e6) * 1e6) * 1e3)};
+        nanosleep(&remaining, NULL); /* a pool that spins goes on after the last step */
+    }
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu[1]);
+    const double wall = worker_now() - begin;
+    const double spent = (double)(cpu[1].tv_sec - cpu[0].tv_sec) * 1e6 + (double)(cpu[1].tv_nsec - cpu[0].tv_nsec) * 1e-3;
+    printf("{\"cpu_us\":%.1f,\"wall_us\":%.1f,\"late\":%d,\"us\":", spent, wall, late);
+    worker_print(us, count, 1);
+    putchar('}');
+}
+
 /* Answer commands until quit or the end of input; returns the exit status. */
 static int worker_serve(struct worker *w)
 {
     static double us[WORKER_MAX];
     char line[128], command[32];
     while (fgets(line, sizeof line, stdin) != NULL) {
-        int n = 0;
-        if (sscanf(line, "%31s %d", command, &n) < 1)
+        int n = 0, period_us = 0;
+        if (sscanf(line, "%31s %d %d", command, &n, &period_us) < 1)
             continue;
         n = n < 0 ? 0 : n > WORKER_MAX ? WORKER_MAX : n;
         if (strcmp(command, "quit") == 0)
@@ -246,6 +283,8 @@ static int worker_serve(struct worker *w)
             printf("{\"maxerr\":%s,\"us\":", text);
             worker_print(us, n, 1);
             putchar('}');
+        } else if (strcmp(command, "live") == 0) {
+            worker_live(w, us, n, period_us);
         } else if (strcmp(command, "mark") == 0) {
             worker_mark(w, n);
             printf("%d", n);

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The networks of the bench, and their files.
 
-Two networks of the same shape stand for each workload: a random float one for the peers, and a
-random ternary one for this runtime. Their weights are unrelated, so their outputs are too: speed does
-not depend on the values. Each is compared with a reference of its own: ``ref.bin`` is the float network in
-float64, ``logits.bin`` the ternary one by `edge_runtime.reference`.
+Two networks stand for each workload: a float one for the peers, and one for this runtime. Unless they are given,
+both are random, of the same shape and unrelated, so their outputs are too: speed does not depend on the values. Each
+is compared with a reference of its own: ``ref.bin`` is the float network in float64, ``logits.bin`` the
+other one by `edge_runtime.reference`.
 
 Gate order is PyTorch's: gru r, z, n with the reset after the product; lstm i, f, g, o.
 """
@@ -17,6 +17,7 @@ import numpy as np
 
 from edge_runtime import reference
 from edge_runtime.format import GATES, Layer, Matrix, ModelFile
+from exporters.graph import Dense, Network, Recurrent
 
 #: Frames of the input and of a whole-sequence call.
 FRAMES = 100
@@ -36,17 +37,23 @@ class Workload:
     ----------
     name : str
     layers : tuple of (str, int, int)
-        Kind ("gru" or "lstm"), input size and units of each recurrent layer.
+        Kind ("gru" or "lstm"; with a `network` also "rnn" and "dense"), input size and units of each layer.
     outputs : int
-        Units of the dense layer at the end; 0: there is none.
+        Units of a dense layer at the end, beside `layers`; 0: there is none.
     model : edge_runtime.format.ModelFile or None
         The network of this runtime; None: a random ternary one.
+    network : exporters.graph.Network or None
+        The float network of the peers; None: a random one.
+    inputs : float32 [shape=(FRAMES, input_size)] or None
+        None: random ones.
     """
 
     name: str
     layers: tuple
     outputs: int = 0
     model: ModelFile | None = None
+    network: Network | None = None
+    inputs: np.ndarray | None = None
 
     @property
     def input_size(self):
@@ -62,7 +69,8 @@ class Workload:
     def states(self):
         """list of (str, int) : name and size of each state: h0, c0 (lstm only), h1 ..."""
         states = []
-        for index, (kind, _, units) in enumerate(self.layers):
+        recurrent = [(kind, units) for kind, _, units in self.layers if kind != "dense"]
+        for index, (kind, units) in enumerate(recurrent):
             states.append((f"h{index}", units))
             if kind == "lstm":
                 states.append((f"c{index}", units))
@@ -76,13 +84,19 @@ class Workload:
     @property
     def macs(self):
         """int : weights of the matrices, which is multiply-adds per step of a float network."""
-        macs = sum(GATES[kind] * units * (inputs + units) for kind, inputs, units in self.layers)
+        macs = sum(
+            GATES[kind] * units * (inputs + (0 if kind == "dense" else units))
+            for kind, inputs, units in self.layers
+        )
         return macs + self.outputs * self.layers[-1][2]
 
     @property
     def description(self):
         """str : such as "GRU 39-200, dense 11"."""
-        parts = [f"{kind.upper()} {inputs}-{units}" for kind, inputs, units in self.layers]
+        parts = [
+            f"dense {units}" if kind == "dense" else f"{kind.upper()} {inputs}-{units}"
+            for kind, inputs, units in self.layers
+        ]
         return ", ".join(parts + ([f"dense {self.outputs}"] if self.outputs else []))
 
 
@@ -119,6 +133,29 @@ def workload_of_model(name, file):
     return Workload(name, tuple((v.kind, v.input_size, v.output_size) for v in layers), outputs, file)
 
 
+def workload_of_pair(name, file, network, inputs):
+    """The workload of a model file and a float network with the same inputs and outputs.
+
+    Parameters
+    ----------
+    name : str
+    file : edge_runtime.format.ModelFile
+    network : exporters.graph.Network
+        A softmax at its end is left out.
+    inputs : float array [shape=(steps, input_size)]
+        Repeated or cut to FRAMES.
+
+    Returns
+    -------
+    Workload
+    """
+    layers = tuple(
+        ("dense" if isinstance(v, Dense) else v.kind, v.input_size, v.output_size) for v in network.layers
+    )
+    x = np.resize(np.asarray(inputs, np.float32), (FRAMES, network.input_size))
+    return Workload(name, layers, 0, file, network, x)
+
+
 # ---------------------------------------------------------------------------------------- float network
 
 
@@ -151,48 +188,30 @@ def float_weights(workload):
     return weights
 
 
-def frames(workload):
-    """Random input: float32 [shape=(FRAMES, input_size)]."""
-    rng = np.random.default_rng(_INPUT_SEED)
-    return rng.standard_normal((FRAMES, workload.input_size)).astype(np.float32)
-
-
-def _sigmoid(v):
-    return 1 / (1 + np.exp(-v))
-
-
-def float_reference(workload, weights, x):
-    """Outputs of the float network, computed in float64.
-
-    Parameters
-    ----------
-    workload : Workload
-    weights : dict
-        Of `float_weights`.
-    x : float32 [shape=(steps, input_size)]
+def float_network(workload, weights):
+    """The float network: the workload's own, or that of `float_weights`.
 
     Returns
     -------
-    float64 [shape=(steps, output_size)]
+    exporters.graph.Network
     """
-    w = {name: value.astype(np.float64) for name, value in weights.items()}
-    states = [[np.zeros(units), np.zeros(units)] for _, _, units in workload.layers]
-    outputs = []
-    for v in x.astype(np.float64):
-        for index, (kind, _, _) in enumerate(workload.layers):
-            h, c = states[index]
-            from_x = np.split(w[f"wih{index}"] @ v + w[f"bih{index}"], GATES[kind])
-            from_h = np.split(w[f"whh{index}"] @ h + w[f"bhh{index}"], GATES[kind])
-            if kind == "gru":
-                r, z = (_sigmoid(from_x[k] + from_h[k]) for k in (0, 1))
-                v = (1 - z) * np.tanh(from_x[2] + r * from_h[2]) + z * h
-            else:
-                i, f, g, o = (p + q for p, q in zip(from_x, from_h, strict=True))
-                c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-                v = _sigmoid(o) * np.tanh(c)
-            states[index] = [v, c]
-        outputs.append(w["wd"] @ v + w["bd"] if workload.outputs else v)
-    return np.stack(outputs)
+    if workload.network is not None:
+        return workload.network
+    layers = [
+        Recurrent(kind, *(weights[f"{name}{index}"] for name in ("wih", "whh", "bih", "bhh")))
+        for index, (kind, _, _) in enumerate(workload.layers)
+    ]
+    if workload.outputs:
+        layers.append(Dense(weights["wd"], weights["bd"]))
+    return Network(layers, source=workload.name)
+
+
+def frames(workload):
+    """Input, the workload's own or random: float32 [shape=(FRAMES, input_size)]."""
+    if workload.inputs is not None:
+        return workload.inputs
+    rng = np.random.default_rng(_INPUT_SEED)
+    return rng.standard_normal((FRAMES, workload.input_size)).astype(np.float32)
 
 
 # ---------------------------------------------------------------------------------------- ternary network
@@ -253,12 +272,24 @@ def ternary_model(workload):
     )
 
 
+def _initial_states(network):
+    """Initial states in the order of `Workload.states`, one after the other: float32 [shape=(n,)]."""
+    parts = [np.zeros(0, np.float32)]
+    for layer in network.layers:
+        if isinstance(layer, Recurrent):
+            size = layer.output_size * (2 if layer.kind == "lstm" else 1)
+            state = layer.initial_state
+            parts.append(np.zeros(size, np.float32) if state is None else state.astype(np.float32))
+    return np.concatenate(parts)
+
+
 def write_files(workload, folder):
     """Write what every worker reads.
 
     ``workload.json`` (names and sizes), ``model.ernn``, ``input.bin`` (float32 [shape=(100, inputs)]),
     ``logits.bin`` (the exact outputs of the model, float32 [shape=(100, outputs)]); of the float
-    network ``ref.bin`` (likewise) and ``weights.bin`` (float32, in the order of `float_weights`).
+    network ``ref.bin`` (likewise), ``states.bin`` (initial states, float32) and ``weights.bin`` (float32, layer by
+    layer, in the order of `float_weights`).
 
     Parameters
     ----------
@@ -268,21 +299,25 @@ def write_files(workload, folder):
 
     Returns
     -------
-    dict
-        Weights of the float network.
+    dict or None
+        Weights of a random float network; None of a given one.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     x = frames(workload)
-    weights = float_weights(workload)
+    weights = None if workload.network is not None else float_weights(workload)
+    network = float_network(workload, weights)
     file = ternary_model(workload)
     shape = {"name": workload.name, "layers": workload.layers, "states": workload.states}
     (folder / "workload.json").write_text(json.dumps(shape) + "\n", encoding="ascii")
     file.save(folder / "model.ernn")
     x.tofile(folder / "input.bin")
     reference.ReferenceStream(file).run(x).astype(np.float32).tofile(folder / "logits.bin")
-    float_reference(workload, weights, x).astype(np.float32).tofile(folder / "ref.bin")
+    network.run(x).astype(np.float32).tofile(folder / "ref.bin")
+    _initial_states(network).tofile(folder / "states.bin")
     with open(folder / "weights.bin", "wb") as out:
-        for value in weights.values():
-            out.write(value.tobytes())
+        for layer in network.layers:
+            dense = isinstance(layer, Dense)
+            for value in (layer.w, layer.b) if dense else (layer.w_x, layer.w_h, layer.b_x, layer.b_h):
+                out.write(value.astype(np.float32).tobytes())
     return weights
