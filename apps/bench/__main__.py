@@ -152,7 +152,7 @@ def default_core():
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
-class _Progress:
+class Progress:
     """One line on standard error while it is a terminal."""
 
     def __init__(self, quiet):
@@ -247,7 +247,7 @@ def wrong_outputs(result):
 def main(arguments=None):
     """Run the command line; returns the exit status."""
     options = build_parser().parse_args(arguments)
-    progress = _Progress(options.quiet)
+    progress = Progress(options.quiet)
     try:
         if options.rounds < 1:
             raise BenchError("--rounds: expected at least 1")

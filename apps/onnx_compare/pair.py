@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""The two sides: a model file, and a float network with its ONNX forms."""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from apps.bench import onnx_models, workloads
+from edge_runtime import Model
+from edge_runtime.model import DEFAULT_MODEL
+from exporters import from_onnx
+from exporters.dequantize import dequantize
+from exporters.graph import Network
+from exporters.to_onnx import to_onnx
+
+
+class CompareError(ValueError):
+    """Nothing can be compared; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pair:
+    """A model and a network with the same inputs and outputs.
+
+    Parameters
+    ----------
+    model : edge_runtime.Model
+    path : pathlib.Path
+        Of the model.
+    network : exporters.graph.Network
+    onnx_path : pathlib.Path or None
+        None: the network is the model's own, in float.
+    """
+
+    model: Model
+    path: pathlib.Path
+    network: Network
+    onnx_path: pathlib.Path | None
+
+    @property
+    def model_bytes(self):
+        """int : size of the model file."""
+        return self.path.stat().st_size
+
+    @property
+    def onnx_bytes(self):
+        """int : size of the ONNX file and its external data, or of the file that the float twin makes."""
+        if self.onnx_path is None:
+            return len(to_onnx(self.network).SerializeToString())
+        tensors = onnx.load(self.onnx_path, load_external_data=False).graph.initializer
+        names = {e.value for tensor in tensors for e in tensor.external_data if e.key == "location"}
+        return sum((self.onnx_path.parent / name).stat().st_size for name in (self.onnx_path.name, *names))
+
+    @property
+    def onnx_name(self):
+        """str : for reports."""
+        return "its fp32 twin" if self.onnx_path is None else os.fspath(self.onnx_path)
+
+    def workload(self, inputs):
+        """The pair as a workload of the bench; parameters as `apps.bench.workloads.workload_of_pair`."""
+        return workloads.workload_of_pair(self.path.stem, self.model.file, self.network, inputs)
+
+
+def load_pair(model_path=None, onnx_path=None, kernel=None):
+    """Load both sides.
+
+    Parameters
+    ----------
+    model_path : path, optional
+        None: the model in the package.
+    onnx_path : path, optional
+        None: the float twin of the model.
+    kernel : str, optional
+
+    Returns
+    -------
+    Pair
+
+    Raises
+    ------
+    CompareError
+        Their inputs or outputs differ in number.
+    edge_runtime.EdgeRuntimeError, OSError, exporters.graph.ImportRefusedError
+        A file cannot be read or represented.
+    """
+    path = DEFAULT_MODEL if model_path is None else pathlib.Path(model_path)
+    model = Model.default(kernel) if model_path is None else Model.load(path, kernel)
+    if onnx_path is None:
+        return Pair(model, path, dequantize(model.file, os.fspath(path)), None)
+    onnx_path = pathlib.Path(onnx_path)
+    network = from_onnx(onnx_path)
+    for what in ("input", "output"):
+        ours, theirs = (getattr(side, f"{what}_size") for side in (model, network))
+        if ours != theirs:
+            raise CompareError(f"{path} has {ours} {what}s, {onnx_path} has {theirs}")
+    return Pair(model, path, network, onnx_path)
+
+
+class OnnxSide:
+    """A form of the network in ONNX Runtime, for sequences of any length.
+
+    Parameters
+    ----------
+    workload : apps.bench.workloads.Workload
+        With its files in `folder`.
+    folder : pathlib.Path
+    form : str
+        "f32": GRU, LSTM and RNN nodes; "int8": the quantized cell.
+    """
+
+    def __init__(self, workload, folder, form):
+        if form == "f32":
+            model = onnx_models.node_model(workload, workload.network, "steps", 1)
+        else:
+            cell = onnx.load(folder / "cell_int8_stream.onnx")
+            model = onnx_models.scan_model(workload, cell, "steps")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, ["CPUExecutionProvider"]
+        )
+        initial = np.fromfile(folder / "states.bin", np.float32)
+        ends = np.cumsum([size for _, size in workload.states], dtype=int)
+        shape = (1, 1, -1) if form == "f32" else (1, -1)
+        self._states = {
+            name: values.reshape(shape)
+            for (name, _), values in zip(workload.states, np.split(initial, ends[:-1]), strict=False)
+        }
+
+    def run(self, x):
+        """Run a sequence from the initial state.
+
+        Parameters
+        ----------
+        x : float32 [shape=(steps, input_size)]
+
+        Returns
+        -------
+        float32 [shape=(steps, output_size)]
+        """
+        return self._session.run(["y"], {"x": x[:, None], **self._states})[0][:, 0]
