@@ -58,13 +58,16 @@ class _Graph:
 
     def node(self, kind, inputs, outputs, **attributes):
         outputs = [outputs] if isinstance(outputs, str) else outputs
-        name = f"{kind}_{len(self._nodes)}"
+        name = f"{self._name}_{kind}_{len(self._nodes)}"  # unlike those of a body: the quantizer makes names of it
         self._nodes.append(helper.make_node(kind, inputs, outputs, name=name, **attributes))
         return outputs[0]
 
+    def add(self, node):
+        self._nodes.append(node)
+
     def rename_last(self, name):
-        """Rename the output of the last node, which nothing reads yet."""
-        self._nodes[-1].output[0] = name
+        """Rename the last output of the last node, which nothing reads yet."""
+        self._nodes[-1].output[-1] = name
 
     def finish(self):
         return helper.make_graph(self._nodes, self._name, self.inputs, self.outputs, self._constants)
@@ -151,25 +154,29 @@ def _split(graph, i, name, source, outputs, sizes):
     )
 
 
-def _rnn_cell(graph, i, layer, current):
+def _sum(graph, i, layer, current, projected):
+    """W_x x + W_h h + biases of rnn and lstm: one product of x and h together, or with W_x x given."""
+    if projected is not None:
+        return graph.node(
+            "Add", [projected, _product(graph, i, "h", f"h{i}", layer.w_h, layer.b_h)], f"sum{i}"
+        )
     joined = graph.node("Concat", [current, f"h{i}"], f"joined{i}", axis=1)
     both = np.concatenate([layer.w_x, layer.w_h], axis=1)
-    total = _product(graph, i, "", joined, both, layer.b_x + layer.b_h)
+    return _product(graph, i, "", joined, both, layer.b_x + layer.b_h)
+
+
+def _rnn_cell(graph, i, layer, current, projected=None):
+    total = _sum(graph, i, layer, current, projected)
     return graph.node(layer.activation.capitalize(), [total], f"h{i}_out")
 
 
-def _gru_cell(graph, i, layer, current):
+def _gru_cell(graph, i, layer, current, projected=None):
     node = graph.node
     units = layer.output_size
     h = f"h{i}"
-    _split(
-        graph,
-        i,
-        "x",
-        _product(graph, i, "x", current, layer.w_x, layer.b_x),
-        [f"rz_x{i}", f"n_x{i}"],
-        [2 * units, units],
-    )
+    if projected is None:
+        projected = _product(graph, i, "x", current, layer.w_x, layer.b_x)
+    _split(graph, i, "x", projected, [f"rz_x{i}", f"n_x{i}"], [2 * units, units])
     w, b = layer.w_h, layer.b_h
     if layer.reset_before:
         of_h = _product(graph, i, "h", h, w[: 2 * units], b[: 2 * units])
@@ -189,12 +196,10 @@ def _gru_cell(graph, i, layer, current):
     return node("Add", [new, change], f"h{i}_out")
 
 
-def _lstm_cell(graph, i, layer, current):
+def _lstm_cell(graph, i, layer, current, projected=None):
     node = graph.node
     units = layer.output_size
-    joined = node("Concat", [current, f"h{i}"], f"joined{i}", axis=1)
-    both = np.concatenate([layer.w_x, layer.w_h], axis=1)
-    total = _product(graph, i, "", joined, both, layer.b_x + layer.b_h)
+    total = _sum(graph, i, layer, current, projected)
     _split(graph, i, "", total, [f"if_sum{i}", f"g_sum{i}", f"o_sum{i}"], [2 * units, units, units])
     gates = node("Sigmoid", [f"if_sum{i}"], f"if{i}")
     _split(graph, i, "if", gates, [f"i{i}", f"f{i}"], [units, units])
@@ -226,8 +231,21 @@ def cell_model(workload, network, batch):
     return _finish(graph, current, [batch, workload.output_size])
 
 
+def _scan(body, suffix):
+    """A Scan node over a body whose inputs and outputs are renamed with the suffix."""
+    inputs, outputs = ([value.name for value in values] for values in (body.input, body.output))
+    names = {*inputs, *outputs}
+    for node in body.node:
+        for list_of_names in (node.input, node.output):
+            list_of_names[:] = [f"{name}{suffix}" if name in names else name for name in list_of_names]
+    for value in (*body.input, *body.output):
+        value.name = f"{value.name}{suffix}"
+    del body.value_info[:]
+    return helper.make_node("Scan", inputs, outputs, name=f"Scan{suffix}", num_scan_inputs=1, body=body)
+
+
 def scan_model(workload, cell, steps=FRAMES):
-    """A cell as the body of a Scan over all frames: the whole-sequence form of the cell.
+    """A cell as the body of a Scan over all frames: the arithmetic of single steps, in one call.
 
     Parameters
     ----------
@@ -239,22 +257,47 @@ def scan_model(workload, cell, steps=FRAMES):
     """
     body = onnx.GraphProto()
     body.CopyFrom(cell.graph)
-    names = {value.name for value in (*body.input, *body.output)}
-    for node in body.node:
-        for list_of_names in (node.input, node.output):
-            list_of_names[:] = [f"{name}_body" if name in names else name for name in list_of_names]
-    for value in (*body.input, *body.output):
-        value.name = f"{value.name}_body"
-    del body.value_info[:]
     inputs = [_value(name, [1, size]) for name, size in workload.states]
     inputs.append(_value("x", [steps, 1, workload.input_size]))
     outputs = [_value(f"{name}_out", [1, size]) for name, size in workload.states]
     outputs.append(_value("y", [steps, 1, workload.output_size]))
-    scan = helper.make_node(
-        "Scan", [v.name for v in inputs], [v.name for v in outputs], num_scan_inputs=1, body=body
-    )
-    graph = helper.make_graph([scan], f"{workload.name}_scan", inputs, outputs, [])
+    graph = helper.make_graph([_scan(body, "_body")], f"{workload.name}_scan", inputs, outputs, [])
     return helper.make_model(graph, opset_imports=list(cell.opset_import), ir_version=10)
+
+
+def sequence_model(workload, network, steps=FRAMES):
+    """A whole sequence in elementary nodes, layer by layer: W_x x of all steps in one product, a Scan for the rest.
+
+    Parameters
+    ----------
+    workload : apps.bench.workloads.Workload
+    network : exporters.graph.Network
+    steps : int
+    """
+    graph = _Graph(f"{workload.name}_sequence")
+    graph.inputs.append(_value("x", [steps, 1, workload.input_size]))
+    for name, size in workload.states:
+        graph.inputs.append(_value(name, [1, size]))
+        graph.outputs.append(_value(f"{name}_out", [1, size]))
+    current = "x"
+    index = 0
+    for number, layer in enumerate(network.layers):
+        if isinstance(layer, Dense):
+            current = _dense(graph, number, layer, current)
+            continue
+        projected = _product(graph, index, "p", current, layer.w_x, layer.b_x)
+        body = _Graph(f"body{index}")
+        parts = ("h", "c") if layer.kind == "lstm" else ("h",)
+        shape = [1, layer.output_size]
+        body.inputs += [_value(f"{part}{index}", shape) for part in parts]
+        body.inputs.append(_value(projected, [1, layer.w_x.shape[0]]))
+        body.outputs += [_value(f"{part}{index}_out", shape) for part in parts]
+        body.outputs.append(_value(f"s{index}", shape))
+        h = _CELLS[layer.kind](body, index, layer, None, projected)
+        current = body.node("Identity", [h], f"s{index}")
+        graph.add(_scan(body.finish(), f"_body{index}"))
+        index += 1
+    return _finish(graph, current, [steps, 1, workload.output_size])
 
 
 def null_model(workload):
@@ -286,7 +329,12 @@ def write_files(workload, network, folder):
         return str(folder / f"{name}.onnx")
 
     def quantize(form, name):
-        quantize_dynamic(path(f"{form}_{name}"), path(f"{form}_int8_{name}"), weight_type=QuantType.QInt8)
+        quantize_dynamic(
+            path(f"{form}_{name}"),
+            path(f"{form}_int8_{name}"),
+            weight_type=QuantType.QInt8,
+            extra_options={"EnableSubgraph": True},
+        )
 
     onnx.save(null_model(workload), path("null_stream"))
     onnx.save(node_model(workload, network, 1, 1), path("node_stream"))
@@ -300,10 +348,10 @@ def write_files(workload, network, folder):
             onnx.checker.check_model(cell)
             onnx.save(cell, path(f"cell_{name}"))
             quantize("cell", name)
+        onnx.save(sequence_model(workload, network), path("cell_seq"))
+        quantize("cell", "seq")
         if workload.has_lstm:
             for name in ("stream", "batch", "seq"):
                 quantize("node", name)
     finally:
         logging.getLogger().setLevel(level)
-    for form in ("cell", "cell_int8"):
-        onnx.save(scan_model(workload, onnx.load(path(f"{form}_stream"))), path(f"{form}_seq"))
