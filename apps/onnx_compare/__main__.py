@@ -111,10 +111,12 @@ def compare(
 
     progress("outputs")
     logits = {"edge_runtime": outputs.logits_of_model(pair.model, inputs.sequences)}
+    sequences = [pair.onnx_inputs(x) for x in inputs.sequences]
+    changed = sum(int((a != b).sum()) for a, b in zip(sequences, inputs.sequences, strict=True))
     for form in ("f32", "int8"):
         side = OnnxSide(workload, folder, form)
-        logits[f"onnxruntime_{form}"] = [side.run(x) for x in inputs.sequences]
-    steps, largest = outputs.distance_from_network(pair.network, inputs.sequences, logits["onnxruntime_f32"])
+        logits[f"onnxruntime_{form}"] = [side.run(x) for x in sequences]
+    steps, largest = outputs.distance_from_network(pair.network, sequences, logits["onnxruntime_f32"])
     agreement = outputs.agreements(logits)
     scores = None
     if inputs.utterances is not None:
@@ -145,7 +147,12 @@ def compare(
             "weights": workload.macs,
             "file_bytes": onnx_bytes,
         },
-        "inputs": {"what": inputs.what, "sequences": len(inputs.sequences), "steps": inputs.steps},
+        "inputs": {
+            "what": inputs.what,
+            "sequences": len(inputs.sequences),
+            "steps": inputs.steps,
+            "clamped_for_onnx": changed / (inputs.steps * pair.model.input_size),
+        },
         "exact": {"steps": steps, "largest": largest},
         "scores": scores,
         "agreement": agreement,

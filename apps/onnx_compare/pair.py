@@ -60,6 +60,28 @@ class Pair:
         """str : for reports."""
         return "its fp32 twin" if self.onnx_path is None else os.fspath(self.onnx_path)
 
+    def onnx_inputs(self, x):
+        """Inputs of the ONNX side.
+
+        Those of the twin are clamped to the range that the model's own are: its weights were trained behind that clamp
+        (without it, the twin of the digit model has 17.3 % word errors on an4_mfcc instead of 10.8 %).
+
+        Parameters
+        ----------
+        x : float32 [shape=(steps, input_size)]
+
+        Returns
+        -------
+        float32 [shape of x]
+        """
+        if self.onnx_path is not None:
+            return x
+        file = self.model.file
+        first = file.layers[0].matrices[0]
+        most = min(first.clamp << first.operand_shift, 127)
+        ends = ((np.array([[-most], [most]]) - file.input_offset) / file.input_scale).astype(np.float32)
+        return np.clip(x, ends.min(axis=0), ends.max(axis=0))
+
     def workload(self, inputs):
         """The pair as a workload of the bench; parameters as `apps.bench.workloads.workload_of_pair`."""
         return workloads.workload_of_pair(self.path.stem, self.model.file, self.network, inputs)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Latencies, memory, load time and a live stream, by the workers of apps.bench."""
 
+import contextlib
 import random
 
 from apps.bench import contenders, measure
 
+_LIVE_ROUNDS = 3
 _RATIOS = ("streaming", "sequence", "cold")
 
 
@@ -38,7 +40,7 @@ def latencies(chosen, plan, progress):
 
 
 def live(chosen, core, step_us, duration_s, progress):
-    """Feed contenders at the pace of a signal, one after the other, each alone.
+    """Feed contenders at the pace of a signal, each alone, in random order, three times over.
 
     Parameters
     ----------
@@ -47,6 +49,7 @@ def live(chosen, core, step_us, duration_s, progress):
     step_us : int
         Time of the signal per step.
     duration_s : float
+        Of the signal, for each contender.
     progress : callable
 
     Returns
@@ -55,20 +58,22 @@ def live(chosen, core, step_us, duration_s, progress):
         By contender: ``cpu_percent`` of one core, all threads counted; ``late``, steps that were not done when the
         next was due; ``median_us`` and the other keys of `apps.bench.measure.summarize`.
     """
-    found = {}
-    for contender in chosen:
-        progress(f"live: {contender.name}")
-        try:
-            with measure.Worker(contender.command, core) as worker:
-                answer = worker.ask(f"live {max(1, round(duration_s * 1e6 / step_us))} {step_us}")
-        except measure.WorkerError:
-            continue  # it has been reported
-        found[contender.name] = {
-            "cpu_percent": 100 * answer["cpu_us"] / answer["wall_us"],
-            "late": answer["late"],
-            **measure.summarize(answer["us"]),
-        }
-    return found
+    steps = max(1, round(duration_s * 1e6 / step_us / _LIVE_ROUNDS))
+    rng = random.Random(7)
+    answers = {}
+    for number in range(_LIVE_ROUNDS):
+        for contender in rng.sample(chosen, len(chosen)):
+            progress(f"live {number + 1} of {_LIVE_ROUNDS}: {contender.name}")
+            with contextlib.suppress(measure.WorkerError):  # it has been reported
+                with measure.Worker(contender.command, core) as worker:
+                    answers.setdefault(contender.name, []).append(worker.ask(f"live {steps} {step_us}"))
+    return {name: _live_record(of_one) for name, of_one in answers.items()}
+
+
+def _live_record(answers):
+    cpu_us, wall_us, late = (sum(a[key] for a in answers) for key in ("cpu_us", "wall_us", "late"))
+    times = measure.summarize([us for a in answers for us in a["us"]])
+    return {"cpu_percent": 100 * cpu_us / wall_us, "late": late, **times}
 
 
 def step_of_signal_us(model, step_ms=None):
