@@ -100,7 +100,7 @@ def compare(
         What ``--json`` prints.
     """
     from apps.onnx_compare import outputs, speed
-    from apps.onnx_compare.pair import OnnxSide
+    from apps.onnx_compare.pair import OnnxSide, distance_of_file
 
     progress("ONNX files")
     folder = pathlib.Path(folder)
@@ -131,7 +131,8 @@ def compare(
         from_c = [c for c in called if c.via == "c"]
         step_us = speed.step_of_signal_us(pair.model, step_ms)
         lives = speed.live(from_c or called, plan.core, step_us, live_s, progress)
-    onnx_bytes = {"f32": pair.onnx_bytes, "int8": (folder / "cell_int8_stream.onnx").stat().st_size}
+    int8_bytes = min(path.stat().st_size for path in folder.glob("*_int8_stream.onnx"))
+    onnx_bytes = {"f32": pair.onnx_bytes, "int8": int8_bytes}
     return {
         "onnx_compare": 1,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -153,7 +154,7 @@ def compare(
             "steps": inputs.steps,
             "clamped_for_onnx": changed / (inputs.steps * pair.model.input_size),
         },
-        "exact": {"steps": steps, "largest": largest},
+        "exact": {"steps": steps, "largest": largest, "file": distance_of_file(pair, sequences[0])},
         "scores": scores,
         "agreement": agreement,
         "speed": records,
@@ -170,8 +171,10 @@ def wrong_outputs(result):
         if record["family"] == "edge_runtime" and record["maxerr"] != 0
     ]
     spread = max((a["spread"] for a in result["agreement"].values()), default=1)
-    if not result["exact"]["largest"] <= _FLOAT_BOUND * max(1, spread):
-        found.append(f"ONNX Runtime f32: differs from the network by {result['exact']['largest']:g}")
+    for key, what in (("largest", "ONNX Runtime f32"), ("file", "the ONNX file")):
+        distance = result["exact"][key]
+        if distance is not None and not distance <= _FLOAT_BOUND * max(1, spread):
+            found.append(f"{what}: differs from the network by {distance:g}")
     return found
 
 

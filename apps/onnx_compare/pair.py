@@ -17,6 +17,8 @@ from exporters.dequantize import dequantize
 from exporters.graph import Network
 from exporters.to_onnx import to_onnx
 
+_FILE_STEPS = 200
+
 
 class CompareError(ValueError):
     """Nothing can be compared; the message is one line."""
@@ -122,6 +124,62 @@ def load_pair(model_path=None, onnx_path=None, kernel=None):
     return Pair(model, path, network, onnx_path)
 
 
+def _session(model):
+    """A session of a path or of bytes: one thread, warnings off."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+    except Exception as error:  # the classes of onnxruntime's errors are not public
+        raise CompareError(f"onnxruntime {onnxruntime.__version__}: {str(error).splitlines()[0]}") from error
+
+
+def distance_of_file(pair, x):
+    """Run the ONNX file as it is and compare it with the network that was read from it.
+
+    Files with one input, steps or batch first, are run; single-step graphs with states are not.
+
+    Parameters
+    ----------
+    pair : Pair
+    x : float32 [shape=(steps, input_size)]
+
+    Returns
+    -------
+    float or None
+        Greatest difference of the outputs of all steps, or of the last; None if the file was not run.
+    """
+    if pair.onnx_path is None:
+        return None
+    try:
+        session = _session(os.fspath(pair.onnx_path))
+    except CompareError:
+        return None
+    taken = session.get_inputs()
+    if len(taken) != 1 or taken[0].type != "tensor(float)":
+        return None
+    shape = taken[0].shape
+    fixed = [n for n in shape[:-1] if isinstance(n, int) and n > 1]
+    x = np.resize(x, (fixed[0] if fixed else min(len(x), _FILE_STEPS), x.shape[1]))
+    expected = pair.network.run(x)
+    if pair.network.softmax:
+        expected = np.exp(expected - expected.max(axis=1, keepdims=True))
+        expected /= expected.sum(axis=1, keepdims=True)
+    found = []
+    for layout in (x[:, None], x[None]) if len(shape) == 3 else (x,):
+        try:
+            outputs = session.run(None, {taken[0].name: layout})
+        except Exception:  # as above; another layout may fit
+            continue
+        for y in outputs:
+            rows = expected if y.size == expected.size else expected[-1:]
+            if y.size == rows.size:
+                found.append(float(np.abs(y.reshape(rows.shape) - rows).max()))
+    return min(found, default=None)
+
+
 class OnnxSide:
     """A form of the network in ONNX Runtime, for sequences of any length.
 
@@ -140,13 +198,7 @@ class OnnxSide:
         else:
             cell = onnx.load(folder / "cell_int8_stream.onnx")
             model = onnx_models.scan_model(workload, cell, "steps")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, ["CPUExecutionProvider"]
-        )
+        self._session = _session(model.SerializeToString())
         initial = np.fromfile(folder / "states.bin", np.float32)
         ends = np.cumsum([size for _, size in workload.states], dtype=int)
         shape = (1, 1, -1) if form == "f32" else (1, -1)

@@ -125,12 +125,13 @@ def subject(result):
         clamped = (
             f"; {_percent(inputs['clamped_for_onnx'])} of the values clamped for the twin as the model does"
         )
+    file = "" if exact["file"] is None else f"; the file as it is, within {number(exact['file'], 2)}"
     return [
         f"edge_runtime: {model['path']}: {model['file_bytes']} bytes, kernel {model['kernel']}",
         f"ONNX Runtime: {onnx['name']}: {onnx['description']}; {onnx['file_bytes']['f32']} bytes f32, "
         f"{onnx['file_bytes']['int8']} bytes int8",
         f"inputs: {inputs['what']}: {inputs['sequences']} sequences, {inputs['steps']} steps{clamped}",
-        f"ONNX Runtime f32 is within {number(exact['largest'], 2)} of the network in float64 ({exact['steps']} steps)",
+        f"ONNX Runtime f32 is within {number(exact['largest'], 2)} of the network in float64 ({exact['steps']} steps){file}",
     ]
 
 
