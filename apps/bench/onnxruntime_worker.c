@@ -5,8 +5,9 @@
  *     onnxruntime_worker LIBONNXRUNTIME.so DIR FORM WORKLOAD NAME SPIN STATES...
  *
  * DIR holds FORM_stream.onnx, and where offered FORM_seq.onnx and FORM_batch.onnx, input.bin, ref.bin and
- * states.bin; SPIN is 0 or 1: whether idle threads of the library spin, its default; STATES are pairs of name and size, for example h0 200. The library's header is not needed: its C interface
- * is a table of functions that is only ever appended to, and the places used are named below.
+ * states.bin; SPIN is 0 or 1: whether idle threads of the library spin, its default; STATES are pairs of
+ * name and size, for example h0 200. The library's header is not needed: its C interface is a table of
+ * functions that is only ever appended to, and the places used are named below.
  *
  * Settings: one thread, all graph optimizations, inputs, outputs and states bound once
  * (states change places every step, so that none is copied).

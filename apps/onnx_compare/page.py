@@ -33,8 +33,8 @@ _METHOD = (
     "unrolled to MatMulInteger and elementwise nodes by its own dynamic quantization (which leaves GRU and "
     "RNN nodes in float), and of an LSTM also the quantized node. null: an empty call. _spin: idle threads "
     "spin, the library's default. _python: called from Python, else from C.",
-    "Accuracy: one front end and one decoder for every side. Floats go into ONNX Runtime unquantized, those of the twin clamped to the range of the model's inputs; its logits are "
-    "rounded and saturated to the unit of the decoder.",
+    "Accuracy: one front end and one decoder for every side. Floats go into ONNX Runtime unquantized, those of the "
+    "twin clamped to the range of the model's inputs; its logits are rounded and saturated to the unit of the decoder.",
     "Live: a step whenever the signal has one, the process asleep in between, alone on its core; CPU time of all "
     "threads of the process over the time of the clock. Front end and decoder are not part of it.",
     "Peak memory is that of the whole process, runtime included. Load time is file to first output, with the "
