@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+import onnx.external_data_helper
+import onnx.inliner
+from google.protobuf.message import DecodeError, EncodeError
 
 from exporters.graph import ImportRefusedError
 
@@ -43,7 +45,7 @@ def load_model(source):
     _load_external(model, folder)
     try:
         onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
+    except (onnx.checker.ValidationError, EncodeError, ValueError) as error:
         raise ImportRefusedError(f"not a valid ONNX model: {_first_line(error)}") from None
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)

@@ -7,7 +7,7 @@ import numpy as np
 
 from edge_runtime.format import GATES
 from exporters._onnx_glue import MOVING
-from exporters._provenance import Signal, refuse
+from exporters._stages import Signal, dense_weights, refuse
 
 _ACTIVATIONS = {
     "RNN": (["tanh"], ["relu"]),
@@ -108,23 +108,23 @@ def _gemm(walk, node, attributes):
         refuse(node_name(node), "transA")
     w = walk.constant(node, 1)
     w = w if attributes.get("transB", 0) else w.T
-    y = walk.tracer.dense(node_name(node), walk.signal(node), w * attributes.get("alpha", 1.0))
+    y = walk.tracer.dense(node_name(node), walk.held(node), w * attributes.get("alpha", 1.0))
     c = walk.constant(node, 2)
     return [y if c is None else walk.tracer.affine(node_name(node), y, 1, c * attributes.get("beta", 1.0))]
 
 
 def _matmul(walk, node, attributes):
-    w = walk.constant(node, 1)
-    if w.ndim != 2:
-        refuse(node_name(node), f"weights of shape {w.shape}: expected 2 dimensions")
-    return [walk.tracer.dense(node_name(node), walk.signal(node), w.T)]
+    w = dense_weights(node_name(node), walk.constant(node, 1))
+    return [walk.tracer.dense(node_name(node), walk.held(node), w)]
 
 
 def _arithmetic(walk, node, attributes):
     """Add, Sub, Mul, Div of a signal and a constant."""
     values = [walk.value(node, i) for i in (0, 1)]
     if all(isinstance(v, Signal) for v in values):
-        refuse(node_name(node), f"{node.op_type} of two computed tensors is not supported")
+        if node.op_type == "Div":
+            refuse(node_name(node), "division by a computed tensor")
+        return [walk.tracer.combine(node_name(node), node.op_type.lower(), *values)]
     first = isinstance(values[0], Signal)
     x, c = values if first else values[::-1]
     op = node.op_type

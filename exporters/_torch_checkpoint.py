@@ -7,7 +7,7 @@ import torch
 from edge_runtime.format import GATES
 from exporters.graph import Dense, ImportRefusedError, Network, Recurrent
 
-_KINDS = {gates: kind for kind, gates in GATES.items()}
+_KINDS = {GATES[kind]: kind for kind in ("rnn", "gru", "lstm")}
 _ACTIVATIONS = {
     "rnn": ("tanh", "relu"),
     "gru": ("none",),

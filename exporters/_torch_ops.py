@@ -7,7 +7,7 @@ place of tensors.
 import numpy as np
 import torch
 
-from exporters._provenance import Signal, refuse
+from exporters._stages import Signal, dense_weights, refuse
 
 # Operators that move elements and compute nothing: applied to ids as to values.
 MOVING = frozenset(
@@ -19,6 +19,8 @@ MOVING = frozenset(
 )
 # Constants of the shape of a signal.
 COUNTING = frozenset("full_like new_full new_ones new_zeros ones_like zeros_like".split())
+# Applied to a constant, a layer is not folded: the constant may be the state before the first step.
+LAYERS = frozenset("addmm bmm linear matmul mm".split())
 # Assertions about shapes and types.
 IGNORED = frozenset(
     "_assert_async _assert_scalar _assert_tensor_metadata sym_constrain_range sym_constrain_range_for_size".split()
@@ -45,24 +47,24 @@ def _linear(walk, node, x, weight, bias=None):
 
 
 def _matmul(walk, node, x, weight):
-    w = walk.constant(node, weight)
-    if w.ndim != 2:
-        refuse(node_name(node), f"weights of shape {w.shape}: expected 2 dimensions")
-    return _dense(walk, node, x, w.T, None)
+    return _dense(walk, node, x, dense_weights(node_name(node), walk.constant(node, weight)), None)
 
 
 def _addmm(walk, node, bias, x, weight, *, beta=1, alpha=1):
     w, b = walk.constant(node, weight), walk.constant(node, bias)
-    y = walk.tracer.dense(node_name(node), walk.signal(node, x), w.T * alpha)
+    y = walk.tracer.dense(node_name(node), walk.held(node, x), w.T * alpha)
     return walk.tracer.affine(node_name(node), y, 1.0, b * beta)
 
 
 def _dense(walk, node, x, w, bias):
-    return walk.tracer.dense(node_name(node), walk.signal(node, x), w, walk.constant(node, bias))
+    return walk.tracer.dense(node_name(node), walk.held(node, x), w, walk.constant(node, bias))
 
 
 def _add(walk, node, a, b, *, alpha=1):
-    a, b = _signal_and_constant(walk, node, a, b)
+    a, b = walk.value(node, a), walk.value(node, b)
+    if isinstance(a, Signal) and isinstance(b, Signal):
+        b = b if abs(alpha) == 1 else walk.tracer.affine(node_name(node), b, abs(alpha), 0.0)
+        return walk.tracer.combine(node_name(node), "add" if alpha > 0 else "sub", a, b)
     if isinstance(a, Signal):
         return walk.tracer.affine(node_name(node), a, 1.0, b * alpha)
     return walk.tracer.affine(node_name(node), b, alpha, a)
@@ -77,24 +79,19 @@ def _rsub(walk, node, a, b, alpha=1):
 
 
 def _mul(walk, node, a, b):
-    a, b = _signal_and_constant(walk, node, a, b)
+    a, b = walk.value(node, a), walk.value(node, b)
+    if isinstance(a, Signal) and isinstance(b, Signal):
+        return walk.tracer.combine(node_name(node), "mul", a, b)
     x, c = (a, b) if isinstance(a, Signal) else (b, a)
     return walk.tracer.affine(node_name(node), x, c, 0.0)
 
 
 def _div(walk, node, a, b, *, rounding_mode=None):
-    a, b = _signal_and_constant(walk, node, a, b)
-    if not isinstance(a, Signal) or rounding_mode is not None:
+    a, b = walk.value(node, a), walk.value(node, b)
+    if isinstance(b, Signal) or rounding_mode is not None:
         refuse(node_name(node), "division by a computed tensor, or with rounding")
     with np.errstate(all="ignore"):
         return walk.tracer.affine(node_name(node), a, 1 / np.asarray(b), 0.0)
-
-
-def _signal_and_constant(walk, node, a, b):
-    values = walk.value(node, a), walk.value(node, b)
-    if all(isinstance(v, Signal) for v in values):
-        refuse(node_name(node), f"{operator_name(node)} of two computed tensors is not supported")
-    return values
 
 
 def _activation(walk, node, x):
@@ -199,6 +196,7 @@ HANDLERS = {
     "addmm": _addmm,
     "alpha_dropout": _dropout,
     "batch_norm": _batch_norm,
+    "bmm": _matmul,
     "div": _div,
     "dropout": _dropout,
     "feature_dropout": _dropout,

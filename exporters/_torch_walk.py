@@ -5,8 +5,9 @@ import torch
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from exporters._provenance import Signal, Tracer, refuse
-from exporters._torch_ops import COUNTING, HANDLERS, IGNORED, MOVING, node_name, operator_name
+from exporters._provenance import Tracer
+from exporters._stages import Signal, refuse
+from exporters._torch_ops import COUNTING, HANDLERS, IGNORED, LAYERS, MOVING, node_name, operator_name
 from exporters.graph import ImportRefusedError
 
 MAX_ELEMENTS = 2**26  # of a constant
@@ -81,6 +82,11 @@ class Walk:
             refuse(node_name(node), "a layer of a constant input")
         return found
 
+    def held(self, node, value):
+        """An argument as a signal, even if it is constant, as a state before the first step."""
+        found = self.value(node, value)
+        return found if isinstance(found, Signal) else self.tracer.hold(node_name(node), found)
+
     def _bind(self, node, spec, weights):
         if spec.kind in _WEIGHTS:
             store = self.program.state_dict
@@ -120,7 +126,7 @@ class Walk:
         try:
             if name in IGNORED:
                 return None
-            if name == "getitem" or not any(isinstance(v, Signal) for v in found):
+            if name == "getitem" or not (name in LAYERS or any(isinstance(v, Signal) for v in found)):
                 self._origins[node] = set().union(*(self._origins.get(a, ()) for a in inputs))
                 return self._fold(node)
             if name in MOVING or name in COUNTING:

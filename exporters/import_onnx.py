@@ -14,7 +14,8 @@ from onnx import numpy_helper
 from exporters._onnx_glue import CONSTANT, COUNTING, MOVING
 from exporters._onnx_load import FLOATS, load_model
 from exporters._onnx_ops import HANDLERS, node_name
-from exporters._provenance import Signal, Tracer, refuse
+from exporters._provenance import Tracer
+from exporters._stages import Signal, refuse
 from exporters.graph import ImportRefusedError, same_network
 
 # Sizes of axes that the file leaves open, unlike each other so that no mix-up goes unseen. Two walks with
@@ -42,23 +43,48 @@ def from_onnx(source):
     name = "ONNX model" if isinstance(source, onnx.ModelProto) else str(source)
     try:
         model, opset = load_model(source)
-        networks = [_Walk(model, opset, sizes).network(name) for sizes in _SIZES]
-        if not same_network(*networks):
-            raise ImportRefusedError("the network depends on the length of its input")
+        return _network(model, opset, name)
     except ImportRefusedError as error:
         message = str(error)
         raise ImportRefusedError(message if message.startswith(name) else f"{name}: {message}") from None
-    return networks[0]
+
+
+def _network(model, opset, name):
+    """Walk with axes of the same name alike; failing that, with the states' open axes as one of the first input."""
+    first_error = None
+    for tied in (None, 0, 1):
+        try:
+            networks = [_Walk(model, opset, sizes, tied).network(name) for sizes in _SIZES]
+        except ImportRefusedError as error:
+            first_error = first_error or error
+            if len(model.graph.input) == 1:
+                break
+            continue
+        if not same_network(*networks):
+            raise ImportRefusedError("the network depends on the length of its input")
+        return networks[0]
+    raise first_error
 
 
 class _Walk:
-    """One pass over a graph; values are arrays, where constant, and signals."""
+    """One pass over a graph; values are arrays, where constant, and signals.
 
-    def __init__(self, model, opset, sizes):
+    Parameters
+    ----------
+    model : onnx.ModelProto
+    opset : int
+    sizes : sequence of int
+        Of open axes.
+    tied : int or None
+        Which open axis of the first input gives its size to the open axes of the others.
+    """
+
+    def __init__(self, model, opset, sizes, tied):
         self.graph = model.graph
         self.opset = opset
         self.tracer = Tracer()
         self._sizes = iter(sizes)
+        self._tied = tied
         self._open_axes = {}  # name of an open axis: its size here
         self._values = {"": None}
         self._origins = {}  # name of a constant: names of the initializers that it was made from
@@ -74,7 +100,7 @@ class _Walk:
         self._run(n for n in self.graph.node if needed.intersection(n.output))
         outputs = {}
         for value in self.graph.output:
-            signal = self._values[value.name]
+            signal = self._values.get(value.name)
             if not isinstance(signal, Signal):
                 refuse(value.name, "an output that does not depend on an input")
             outputs[value.name] = signal
@@ -110,6 +136,11 @@ class _Walk:
             )
         return value
 
+    def held(self, node):
+        """The first input as a signal, even if it is constant, as a state before the first step."""
+        value = self.value(node, 0)
+        return value if isinstance(value, Signal) else self.tracer.hold(node_name(node), value)
+
     def _initializers(self, graph):
         """Bind the initializers of a graph; returns the names of those that are weights."""
         weights = []
@@ -127,12 +158,15 @@ class _Walk:
         tensor = value.type.tensor_type
         if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
             refuse(value.name, "an input without a shape")
+        first = next(v for v in self.graph.input if v.name not in self._origins)
         shape = []
         for i, dim in enumerate(tensor.shape.dim):
             if dim.HasField("dim_value"):
                 shape.append(dim.dim_value)
                 continue
             key = dim.dim_param or f"{value.name}/{i}"
+            if self._tied is not None and value.name != first.name and self._tied < len(self._open_axes):
+                key = list(self._open_axes)[self._tied]
             if key not in self._open_axes:
                 size = next(self._sizes, None)
                 if size is None:
@@ -169,7 +203,7 @@ class _Walk:
         op = node.op_type
         if op in ("Constant", "If", "Cast", "CastLike", "Dropout"):
             return getattr(self, f"_{op.lower()}")(node, attributes)
-        if not signals and op not in ("RNN", "GRU", "LSTM"):
+        if not signals and op not in ("RNN", "GRU", "LSTM", "Gemm", "MatMul"):
             return self._fold(node, inputs, attributes)
         if op in COUNTING:
             return COUNTING[op]([inputs[0].ids], attributes)

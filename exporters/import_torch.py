@@ -120,6 +120,9 @@ def _export(module, arguments):
 
 def _functional(program):
     """The same graph without operations in place, each operator whole."""
+    targets = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    if not any(isinstance(t, torch._ops.OpOverload) and t._schema.is_mutable for t in targets):
+        return program
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return program.run_decompositions({})
