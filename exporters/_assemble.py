@@ -1,5 +1,7 @@
 """From traced stages to a network: what comes last, in which order the steps run, what the outputs are."""
 
+import itertools
+
 import numpy as np
 
 from exporters._chain import chain_layers
@@ -24,8 +26,8 @@ def assemble(tracer, outputs, source):
     last = _last_stage(tracer)
     chain = ancestors(last)
     steps = _order(tracer, chain)
-    _check_inputs(tracer, outputs, steps)
-    _check_outputs(tracer, outputs, last, steps)
+    states = _check_inputs(tracer, outputs, steps)
+    _check_outputs(tracer, outputs, states, last, steps)
     layers, softmax = chain_layers(chain)
     return Network(layers, softmax, source)
 
@@ -64,7 +66,8 @@ def _order(tracer, chain):
 
 
 def _check_inputs(tracer, outputs, steps):
-    """Each input is the sequence, or a state that an output hands on to the next call."""
+    """Each input is the sequence, or a state that an output hands on to the next call: names of these outputs."""
+    handed_on = set()
     stages = [s for s in tracer.stages.stages if s not in tracer.absorbed]
     entered = {s.parent for s in stages if s.kind in ("features", "view")}
     for stage in (s for s in stages if s.kind == "input" and s not in entered):
@@ -76,14 +79,18 @@ def _check_inputs(tracer, outputs, steps):
                 following[ids - stage.base] = emit(state, steps[-1]).ids
         if (following == -1).any():
             refuse(stage.name, "an input that is not used as sequence or as state of a layer")
-        if not any(np.array_equal(following, signal.ids.ravel()) for signal in outputs.values()):
+        names = [name for name, signal in outputs.items() if np.array_equal(following, signal.ids.ravel())]
+        if not names:
             refuse(
                 stage.name, "a state input, but no output is the state after the last step, arranged alike"
             )
+        handed_on.add(names[-1])  # the first one may be the output proper
+    return handed_on
 
 
-def _check_outputs(tracer, outputs, last, steps):
-    """One output is that of the last layer; the others are states after the last step."""
+def _check_outputs(tracer, outputs, states, last, steps):
+    """The first output that is not handed on is that of the last layer; others are states after the last step."""
+    first = next((name for name in outputs if name not in states), None)
     found = False
     for name, signal in outputs.items():
         if not signal.ids.size:
@@ -91,11 +98,9 @@ def _check_outputs(tracer, outputs, last, steps):
         stages = tracer.stages.of(signal.ids)
         if stages == [last] and _is_sequence(signal.ids - last.base, steps, last.size):
             found = True
-        elif not all(_is_state(signal, stage, steps[-1]) for stage in stages):
-            refuse(
-                name,
-                f"an output that is neither all features of {last.name} in order nor a state after the last step",
-            )
+        elif name == first or not all(_is_state(signal, stage, steps[-1]) for stage in stages):
+            kind = "" if name == first else " nor a state after the last step"
+            refuse(name, f"an output that is not all features of {last.name} in order{kind}")
     if not found:
         refuse(last.name, "no output holds all of its features in order")
 
@@ -107,8 +112,7 @@ def _is_state(signal, stage, rows):
 
 def _in_order(steps, lead):
     """Whether steps [shape=(steps, batch)] are the rows of an input with axes `lead`, time or batch first."""
-    lead = [n for n in lead if n != 1]
-    sizes = [n for n in steps.shape if n != 1]
+    lead, sizes = _without_ones(lead), _without_ones(steps.shape)
     rows = np.arange(steps.size)
     return (lead == sizes and np.array_equal(rows.reshape(steps.shape), steps)) or (
         lead == sizes[::-1] and np.array_equal(rows.reshape(steps.shape[::-1]).T, steps)
@@ -116,13 +120,19 @@ def _in_order(steps, lead):
 
 
 def _is_sequence(elements, steps, size):
-    """Whether a tensor holds all features, at every step or at the last one, in order along each axis."""
+    """Whether a tensor holds all features, at every step or at the last one, with axes permuted or flattened."""
     if elements.size != steps.size * size:
         steps = steps[-1:]
-    expected = (steps[..., None] * size + np.arange(size)).ravel()
-    if not np.array_equal(np.sort(elements, axis=None), np.sort(expected)):
-        return False
-    position = np.empty(elements.max() + 1, np.int64)
-    position[elements.ravel()] = np.arange(elements.size)
-    position = position[expected].reshape((*steps.shape, size))
-    return all((np.diff(position, axis=axis) > 0).all() for axis in range(3))
+    expected = steps[..., None] * size + np.arange(size)
+    shape = _without_ones(elements.shape)
+    for order in itertools.permutations(range(3)):
+        arranged = expected.transpose(order)
+        a, b, c = arranged.shape
+        shapes = [_without_ones(merged) for merged in ((a, b, c), (a * b, c), (a, b * c), (a * b * c,))]
+        if shape in shapes and np.array_equal(arranged.ravel(), elements.ravel()):
+            return True
+    return False
+
+
+def _without_ones(shape):
+    return [n for n in shape if n != 1]

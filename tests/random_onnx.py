@@ -1,7 +1,7 @@
 """Random recurrent ONNX graphs, sound ones and ones with a flaw that an importer may overlook."""
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 OPSETS = (7, 9, 10, 11, 12, 13, 14, 17, 20, 22)
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -293,3 +293,21 @@ class RandomGraph:
         ]
         graph = helper.make_graph(nodes, "random", inputs, values, self.weights)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+
+
+def rewired(model, rng):
+    """A copy with another tensor of the same shape at one input of one node, or None where there is none."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    inferred = shape_inference.infer_shapes(model).graph
+    values = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    for value in (*inferred.value_info, *inferred.input, *inferred.output):
+        values[value.name] = tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
+    node = copy.graph.node[rng.integers(len(copy.graph.node))]
+    position = int(rng.integers(len(node.input)))
+    old = node.input[position]
+    others = [name for name, shape in values.items() if shape == values.get(old) and name != old]
+    if not others:
+        return None
+    node.input[position] = str(rng.choice(others))
+    return copy

@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from random_onnx import FLAWS, RandomGraph  # noqa: E402
+from random_onnx import FLAWS, RandomGraph, rewired  # noqa: E402
 
 from exporters import from_onnx  # noqa: E402
 from exporters.graph import ImportRefusedError  # noqa: E402
@@ -88,6 +88,30 @@ def test_random_graphs_equal_onnxruntime_or_are_refused_by_name(block):
             found[-len(want) :], want, atol=TOLERANCE, err_msg=f"seed {seed}, flaw {flaw}"
         )
     assert refused >= 5
+
+
+def test_rewired_graphs_equal_onnxruntime_or_are_refused():
+    equal = refused = 0
+    for seed in range(1000, 1400):
+        graph, rng = RandomGraph(seed), np.random.default_rng(seed)
+        model = rewired(graph.model, rng)
+        try:
+            session(model)
+        except Exception:
+            continue  # no valid graph, or nothing to rewire
+        graph.model = model
+        try:
+            network = from_onnx(model)
+        except ImportRefusedError:
+            refused += 1
+            continue
+        x = rng.standard_normal((12, 2, graph.inputs)).astype(np.float32)
+        want, found = run_random(graph, x), run_network(network, x)
+        if want.shape[1] != found.shape[1]:  # the output is flattened
+            want, found = want.ravel(), found.ravel()
+        np.testing.assert_allclose(found[-len(want) :], want, atol=TOLERANCE, err_msg=f"seed {seed}")
+        equal += 1
+    assert equal > 10 and refused > 50
 
 
 def stack(op, layers, rng, **attributes):
@@ -274,6 +298,14 @@ def test_cell_with_the_update_gate_the_other_way_is_a_gru():
     nodes["new"].input[0], nodes["old"].input[0] = "z", "y1"
     x = np.random.default_rng(4).standard_normal((500, 3)).astype(np.float32)
     np.testing.assert_allclose(from_onnx(model).run(x), run_steps(model, x, 4), atol=TOLERANCE)
+
+
+def test_first_output_that_is_no_next_state_must_be_that_of_the_last_layer():
+    graph = RandomGraph(20)  # one step of two rnn layers with states of their own
+    nodes = {node.name: node for node in graph.model.graph.node}
+    assert from_onnx(graph.model).layers[-1].kind == "rnn"
+    nodes["Squeeze_5"].input[0], nodes["out_y"].input[0] = "t2_0", "t7_0"
+    assert "y: an output that is not all features of RNN_4" in refusal(graph.model)
 
 
 def test_local_functions_are_looked_into():

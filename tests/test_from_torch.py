@@ -405,9 +405,13 @@ class Function(nn.Module):
         (lambda m, y, x: m.extra(y * torch.sigmoid(y)), "mul (mul): combines computed tensors"),
         (lambda m, y, x: nn.functional.gelu(m.extra(y)), "gelu (gelu): operator gelu is not supported"),
         (lambda m, y, x: y, "extra.weight: a weight that is not used"),
-        (lambda m, y, x: (m.extra(y), y), "getitem: an output that is neither"),
-        (lambda m, y, x: m.extra(y[:, 0]), "an output that is neither"),
-        (lambda m, y, x: m.extra(y[:, :5]), "an output that is neither"),
+        (lambda m, y, x: (m.extra(y), y), "getitem: an output that is not all features of"),
+        (lambda m, y, x: m.extra(y[:, 0]), "an output that is not all features of"),
+        (lambda m, y, x: m.extra(y[:, :5]), "an output that is not all features of"),
+        (
+            lambda m, y, x: m.extra(y).reshape(y.shape[1], y.shape[0], 8),
+            "an output that is not all features of",
+        ),
         (lambda m, y, x: m.extra(y.flip(2)), "is not the 8 features of gru (gru) in order"),
         (lambda m, y, x: m.extra(y.mean(1)), "mean (mean): operator mean is not supported"),
         (lambda m, y, x: m.extra(m.gru(y.flip(1))[0]), "its steps are not those of gru (gru) in order"),
@@ -432,6 +436,11 @@ def test_options_of_layers(options, reason):
         assert reason in refusal(module)
     else:
         assert_equal(from_torch(module), module, batch_first=True, size=8)
+
+
+def test_output_may_be_permuted_or_flattened():
+    for function in (lambda m, y, x: m.extra(y).permute(2, 1, 0), lambda m, y, x: m.extra(y).reshape(-1, 8)):
+        assert from_torch(Function(function)).output_size == 8
 
 
 def test_projections_are_refused_by_name():
