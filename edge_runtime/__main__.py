@@ -93,6 +93,7 @@ def _print_model(name, facts):
     print(f"sizes      {facts['file_bytes']} bytes file, {facts['model_bytes']} loaded, ", end="")
     print(f"{facts['stream_bytes']} per stream; {facts['state_size']} int16 of state")
     print(f"inputs     {facts['input_size']} per step")
+    print(f"numerics   profile {facts['profile']}{', fine' if facts['profile'] == 2 else ''}")
     for number, layer in enumerate(facts["layers"], start=1):
         kind = layer["kind"] if layer["activation"] == "none" else f"{layer['kind']} {layer['activation']}"
         print(f"layer {number:<4} {kind} {layer['input_size']} -> {layer['output_size']}")

@@ -9,6 +9,7 @@ import struct
 
 import numpy as np
 
+from edge_runtime import activation_table, fine_table
 from edge_runtime._native import ffi, lib
 from edge_runtime.errors import EdgeRuntimeValueError
 
@@ -24,6 +25,7 @@ MAX_PLANES = 8
 MAX_SIZE = 8192
 MAX_FILE_BYTES = 1 << 30
 MAX_SUM = (1 << 30) - 1
+MAX_FINE_BIAS = 1 << 26  # in magnitude, in profile 2
 MAX_STRING_BYTES = 255
 MAX_METADATA = 1024
 NO_UNKNOWN = 0xFFFF
@@ -31,6 +33,10 @@ NO_UNKNOWN = 0xFFFF
 RESET_BEFORE, SHARED_SCALE, INITIAL_STATE = 1, 2, 4  # flags of a layer
 THREE_QUARTERS = 1  # flag of an operand
 BIAS = 1  # flag of a matrix
+#: Of each numeric profile the CRC-32 of its activation table.
+TABLE_CRCS = {1: activation_table.TABLE_CRC, 2: fine_table.TABLE_CRC}
+#: Of each numeric profile the type of a bias.
+BIAS_TYPES = {1: np.dtype("<i2"), 2: np.dtype("<i4")}
 #: Section types in the order of a file.
 SECTIONS = (b"INPT", b"LAYR", b"LABL", b"FRNT", b"DECO", b"META")
 #: Fields of `FRNT` behind the sample rate, in order.
@@ -80,6 +86,7 @@ RULE_STATUS = {
     30: "ER_ERROR_FRONTEND_SIZE",
     31: "ER_ERROR_DECODER",
     32: "ER_ERROR_METADATA",
+    33: "ER_ERROR_BIAS",
 }
 
 
@@ -136,7 +143,7 @@ def _comparison(rule, expected, found):
     if rule == 13 or (rule in (29, 31) and (expected >= 1 << 29 or (expected == 0 and found >= 1 << 29))):
         expected, found = (struct.unpack("<f", struct.pack("<I", bits))[0] for bits in (expected, found))
         return f": expected {expected:.9g}, found {found:.9g}"
-    if rule in (2, 5) or (rule == 14 and expected > 1):
+    if rule in (2, 5) or (rule == 14 and expected > 2):
         return f": expected 0x{expected:08x}, found 0x{found:08x}"
     return f": expected {expected}, found {found}"
 
@@ -166,6 +173,11 @@ def checked(name, value, dtype, shape):
     return array
 
 
+def state_size(kind, units, profile):
+    """int16 values of recurrent state that a layer has in a numeric profile: h; lstm: h, then c."""
+    return {"dense": 0, "lstm": 1 + profile}.get(kind, 1) * units
+
+
 def _choice(name, value, choices):
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
@@ -187,7 +199,7 @@ class Matrix:
     scales : uint8 [shape=(planes, rows, 2)]
         Term codes; see `row_scale_code`.
     bias : int16 [shape=(rows,)] or None
-        Unit 2^-11.
+        Unit 2^-11. In numeric profile 2 int32, unit 2^-16.
     clamp : int
         Bound M of the operand, one of `CLAMPS`.
     operand_shift : int
@@ -213,7 +225,8 @@ class Matrix:
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "scales", checked("scales", self.scales, np.uint8, (*weights.shape[:2], 2)))
         if self.bias is not None:
-            object.__setattr__(self, "bias", checked("bias", self.bias, np.int16, weights.shape[1:2]))
+            dtype = np.int32 if np.asarray(self.bias).dtype == np.int32 else np.int16
+            object.__setattr__(self, "bias", checked("bias", self.bias, dtype, weights.shape[1:2]))
 
     @property
     def rows(self):
@@ -243,7 +256,9 @@ class Layer:
         gru: the reset gate is applied before the product with W_h.
     shared_scale : bool
         Sums of both matrices are added before they are scaled.
-    initial_state : int16 [shape=(output_size,)] (lstm: 2 * output_size, h then c) or None
+    initial_state : int16 [shape=(output_size,)] or None
+        lstm: 2 * output_size, h then c; in numeric profile 2 3 * output_size, each c being two values, its low
+        half first.
     """
 
     kind: str
@@ -260,15 +275,11 @@ class Layer:
         _choice("activation", self.activation, ACTIVATIONS)
         object.__setattr__(self, "matrices", tuple(self.matrices))
         if self.initial_state is not None:
-            size = (2 if self.kind == "lstm" else 1) * self.output_size
+            fine = len(np.shape(self.initial_state)) == 1 and len(self.initial_state) == 3 * self.output_size
+            size = state_size(self.kind, self.output_size, 2 if fine else 1)
             object.__setattr__(
                 self, "initial_state", checked("initial_state", self.initial_state, np.int16, (size,))
             )
-
-    @property
-    def state_size(self):
-        """int : int16 values of recurrent state."""
-        return {"dense": 0, "lstm": 2}.get(self.kind, 1) * self.output_size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import numpy as np
 
 from edge_runtime._format_parts import (
     ACTIVATIONS,
+    BIAS_TYPES,
     CLAMPS,
     ENCODINGS,
     FRONTEND_FLOATS,
@@ -16,6 +17,7 @@ from edge_runtime._format_parts import (
     INITIAL_STATE,
     KINDS,
     MAX_FILE_BYTES,
+    MAX_FINE_BIAS,
     MAX_LAYERS,
     MAX_METADATA,
     MAX_PLANES,
@@ -26,14 +28,15 @@ from edge_runtime._format_parts import (
     RESET_BEFORE,
     SECTIONS,
     SHARED_SCALE,
+    TABLE_CRCS,
     DecoderConfig,
     FormatError,
     Layer,
     Matrix,
     round64,
+    state_size,
 )
 from edge_runtime._native import lib
-from edge_runtime.activation_table import TABLE_CRC
 from edge_runtime.frontend import FrontendConfig
 from edge_runtime.packing import COLUMNS_PER_BYTE, UNPACK, legal_weights
 
@@ -95,6 +98,7 @@ class Reader:
             "frontend": parts.get(b"FRNT"),
             "decoder": parts.get(b"DECO"),
             "metadata": parts.get(b"META", {}),
+            "profile": self.profile,
         }
 
     # elements
@@ -212,12 +216,13 @@ class Reader:
         self._length(16, at_least=True)
         size, profile, crc = struct.unpack_from("<III", self.data, self.at)
         self._range(17, self.at, 1, MAX_SIZE, size)
-        self._range(14, self.at + 4, 1, 1, profile)
-        self._range(14, self.at + 8, TABLE_CRC, TABLE_CRC, crc)
+        self._range(14, self.at + 4, 1, 2, profile)
+        self._range(14, self.at + 8, TABLE_CRCS[profile], TABLE_CRCS[profile], crc)
         self._zero(6, self.at + 12, self.at + 16)
         self._length(16 + 8 * size)
         values = self._floats(13, self.at + 16, 2 * size, -(2.0**24), 2.0**24)
         self.input_size = self.output_size = size
+        self.profile = profile
         return values[:size], values[size:]
 
     def _layer(self):
@@ -250,8 +255,8 @@ class Reader:
             and headers[0]["left_shift"] == headers[1]["left_shift"]
         ):
             self._fail(19, at + 2, flags & ~SHARED_SCALE, flags)
-        state_size = {"dense": 0, "lstm": 2}.get(kind, 1) * output_size
-        self._length(self._layer_length(headers, end, 2 * state_size if flags & INITIAL_STATE else None))
+        values = state_size(kind, output_size, self.profile)
+        self._length(self._layer_length(headers, end, 2 * values if flags & INITIAL_STATE else None))
 
         self.end = end
         matrices, places = [], []
@@ -261,7 +266,7 @@ class Reader:
             places.append(place)
         initial_state = None
         if flags & INITIAL_STATE:
-            initial_state = np.frombuffer(self.data, "<i2", state_size, self._block(2 * state_size))
+            initial_state = np.frombuffer(self.data, "<i2", values, self._block(2 * values))
         for matrix, place in zip(matrices, places, strict=True):
             self._sums(matrix, place)
         if shared:
@@ -307,13 +312,12 @@ class Reader:
             "row_bytes": -(-columns // COLUMNS_PER_BYTE[encoding]),
         }
 
-    @staticmethod
-    def _layer_length(headers, end, state_bytes):
+    def _layer_length(self, headers, end, state_bytes):
         blocks = []
         for header in headers:
             blocks += [header["rows"] * header["row_bytes"]] * header["planes"]
             blocks.append(header["planes"] * header["rows"] * 2)
-            blocks += [header["rows"] * 2] * header["bias"]
+            blocks += [header["rows"] * BIAS_TYPES[self.profile].itemsize] * header["bias"]
         if state_bytes is not None:
             blocks.append(state_bytes)
         for block in blocks:
@@ -350,7 +354,7 @@ class Reader:
             self._fail(26, scale_offset + bad[0], legal.flat[bad[0]], scales.flat[bad[0]])
         bias = None
         if header["bias"]:
-            bias = np.frombuffer(self.data, "<i2", rows, self._block(2 * rows)).astype(np.int16)
+            bias = self._bias(rows)
         matrix = Matrix(
             header["encoding"],
             np.stack(planes),
@@ -362,6 +366,16 @@ class Reader:
             header["left_shift"],
         )
         return matrix, (plane_offsets, row_bytes, scale_offset)
+
+    def _bias(self, rows):
+        stored = BIAS_TYPES[self.profile]
+        offset = self._block(stored.itemsize * rows)
+        bias = np.frombuffer(self.data, stored, rows, offset).astype(stored.newbyteorder("="))
+        bad = np.flatnonzero(np.abs(bias.astype(np.int64)) > MAX_FINE_BIAS)
+        if len(bad):
+            bound = MAX_FINE_BIAS if bias[bad[0]] > 0 else -MAX_FINE_BIAS
+            self._fail(33, offset + 4 * bad[0], bound, bias[bad[0]])
+        return bias
 
     @staticmethod
     def _bounds(matrix):

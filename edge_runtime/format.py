@@ -19,6 +19,7 @@ import numpy as np
 from edge_runtime._format_parts import (
     ACTIVATIONS,
     BIAS,
+    BIAS_TYPES,
     CLAMPS,
     ENCODINGS,
     FRONTEND_FLOATS,
@@ -32,6 +33,7 @@ from edge_runtime._format_parts import (
     RESET_BEFORE,
     RULE_STATUS,
     SHARED_SCALE,
+    TABLE_CRCS,
     THREE_QUARTERS,
     DecoderConfig,
     FormatError,
@@ -39,9 +41,9 @@ from edge_runtime._format_parts import (
     Matrix,
     checked,
     round64,
+    state_size,
 )
 from edge_runtime._format_reader import Reader
-from edge_runtime.activation_table import TABLE_CRC
 from edge_runtime.frontend import FrontendConfig
 from edge_runtime.packing import PACK, row_scale_code, row_scale_value
 
@@ -71,7 +73,8 @@ class ModelFile:
     Parameters
     ----------
     input_scale, input_offset : float32 [shape=(input_size,)]
-        The network's input i is ``clamp(floor(x[i] * scale[i] + offset[i] + 0.5), -127, 127)``.
+        The network's input i is ``clamp(floor(x[i] * scale[i] + offset[i] + 0.5), -127, 127)``; in numeric profile
+        2 the bounds are -32767 and 32767.
     layers : sequence of Layer
         First layer first, 1 to 16.
     labels : sequence of str or None
@@ -81,6 +84,8 @@ class ModelFile:
         Needs `labels` and `frontend`.
     metadata : dict of str to str
         Kept in order.
+    profile : int
+        Numeric profile: 1, for networks trained on its integers, or 2, "fine", for others (FORMAT.md, section 7).
     """
 
     input_scale: np.ndarray
@@ -90,6 +95,7 @@ class ModelFile:
     frontend: FrontendConfig | None = None
     decoder: DecoderConfig | None = None
     metadata: dict = dataclasses.field(default_factory=dict)
+    profile: int = 1
 
     def __post_init__(self):
         scale = checked("input_scale", self.input_scale, np.float32, (None,))
@@ -100,6 +106,24 @@ class ModelFile:
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "metadata", dict(self.metadata))
+        if self.profile not in TABLE_CRCS:
+            raise ValueError(f"profile: expected 1 or 2, got {self.profile!r}")
+        for layer in self.layers:
+            self._check_profile(layer)
+
+    def _check_profile(self, layer):
+        """Biases and initial state of a layer must be those of the profile."""
+        wanted = BIAS_TYPES[self.profile]
+        for matrix in layer.matrices:
+            if matrix.bias is not None and matrix.bias.dtype != wanted:
+                raise ValueError(
+                    f"bias: expected {wanted} in profile {self.profile}, got {matrix.bias.dtype}"
+                )
+        size = state_size(layer.kind, layer.output_size, self.profile)
+        if layer.initial_state is not None and len(layer.initial_state) != size:
+            raise ValueError(
+                f"initial_state: expected {size} values in profile {self.profile}, got {len(layer.initial_state)}"
+            )
 
     @property
     def input_size(self):
@@ -110,6 +134,11 @@ class ModelFile:
     def output_size(self):
         """int : logits per step."""
         return self.layers[-1].output_size
+
+    @property
+    def state_size(self):
+        """int : int16 values of recurrent state."""
+        return sum(state_size(layer.kind, layer.output_size, self.profile) for layer in self.layers)
 
     def to_bytes(self):
         """The packed file.
@@ -231,7 +260,7 @@ def _join(sections):
 
 def _sections(model):
     sections = [(b"INPT", _input_section(model))]
-    sections += [(b"LAYR", _layer_section(layer)) for layer in model.layers]
+    sections += [(b"LAYR", _layer_section(layer, BIAS_TYPES[model.profile])) for layer in model.layers]
     if model.labels is not None:
         sections.append((b"LABL", struct.pack("<I", len(model.labels)) + _strings(model.labels)))
     if model.frontend is not None:
@@ -254,11 +283,11 @@ def _strings(texts):
 
 
 def _input_section(model):
-    head = struct.pack("<IIII", len(model.input_scale), 1, TABLE_CRC, 0)
+    head = struct.pack("<IIII", len(model.input_scale), model.profile, TABLE_CRCS[model.profile], 0)
     return head + model.input_scale.astype("<f4").tobytes() + model.input_offset.astype("<f4").tobytes()
 
 
-def _layer_section(layer):
+def _layer_section(layer, bias_type):
     flags = (
         RESET_BEFORE * bool(layer.reset_before)
         | SHARED_SCALE * bool(layer.shared_scale)
@@ -291,7 +320,7 @@ def _layer_section(layer):
         blocks += [PACK[matrix.encoding](plane).tobytes() for plane in matrix.weights]
         blocks.append(matrix.scales.tobytes())
         if matrix.bias is not None:
-            blocks.append(matrix.bias.astype("<i2").tobytes())
+            blocks.append(matrix.bias.astype(bias_type).tobytes())
     if layer.initial_state is not None:
         blocks.append(layer.initial_state.astype("<i2").tobytes())
     for block in blocks:

@@ -126,6 +126,11 @@ class Model(NativeObject):
         return self._info["output_size"]
 
     @property
+    def profile(self):
+        """int : numeric profile: 1, with inputs of 8 bits, or 2 ("fine"), with inputs of 16 bits."""
+        return self._info["profile"]
+
+    @property
     def labels(self):
         """tuple of str : a label per output; empty if the model has none."""
         return self._labels
@@ -161,7 +166,7 @@ class Model(NativeObject):
         """Round real-valued inputs to the network's integers.
 
         ``clamp(floor(x * scale + offset + 0.5), -127, 127)`` with the file's scale and offset
-        per input; not-a-number becomes 0.
+        per input; not-a-number becomes 0. In numeric profile 2 the bounds are -32767 and 32767.
 
         Parameters
         ----------
@@ -169,17 +174,17 @@ class Model(NativeObject):
 
         Returns
         -------
-        int8 [shape of x]
+        int8, in numeric profile 2 int16 [shape of x]
         """
         one_step = isinstance(x, np.ndarray) and x.ndim == 1
         shape = (self.input_size,) if one_step else ("steps", self.input_size)
         x = checked_array("x", x, np.float32, shape)
-        quantized = np.empty(x.shape, np.int8)
+        fine = self.profile == 2
+        quantized = np.empty(x.shape, np.int16 if fine else np.int8)
+        function = lib.er_model_quantize_input16 if fine else lib.er_model_quantize_input
         handle = self._open_handle()
         for row, row_out in zip(np.atleast_2d(x), np.atleast_2d(quantized), strict=True):
-            status = lib.er_model_quantize_input(
-                handle, pointer_to(row, "float"), pointer_to(row_out, "int8_t")
-            )
+            status = function(handle, pointer_to(row, "float"), pointer_to(row_out, f"{quantized.dtype}_t"))
             _check(status, "quantize input")
         return quantized
 

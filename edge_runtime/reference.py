@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Numeric profile 1 in NumPy: what the C library computes, exactly, and slowly.
+"""Both numeric profiles in NumPy: what the C library computes, exactly, and slowly.
 
 This is the executable form of exporters/FORMAT.md, sections 4, 7 and 8 (decoder); every function cites its
 rule. All arithmetic is on int64 arrays, of values that the format bounds to 32 bits, so nothing overflows
@@ -9,6 +9,7 @@ and nothing rounds except where a rule says so. The descriptions of models are t
 Primitives         sat16, rounding_shift, chain, tanh, sigmoid
 Matrices           operand, matrix_sums, scale_sums, matrix_output, preactivation
 Layers             rnn_step, gru_step, lstm_step, dense_step
+Profile 2          the same with fine_ before the name, and clip, part, mix
 Models             quantize_input, logit_unit, ReferenceStream, decode
 """
 
@@ -16,12 +17,15 @@ import typing
 
 import numpy as np
 
-from edge_runtime import activation_table
+from edge_runtime import activation_table, fine_table
+from edge_runtime._format_parts import state_size
 
 _BASE = np.array(activation_table.BASE, np.int64)
 _SHIFT1 = np.array(activation_table.SHIFT1, np.int64)
 _SHIFT2 = np.array(activation_table.SHIFT2, np.int64)
 _SHIFT3 = np.array(activation_table.SHIFT3, np.int64)
+_FINE_TANH = np.array(fine_table.TANH, np.int64)
+_FINE_BOUND = 1 << 26
 
 SAMPLE_RATE = 16000
 NO_UNKNOWN = 0xFFFF
@@ -116,9 +120,17 @@ def scale_sums(matrix, acc):
     -------
     int64 [shape=(rows)]
     """
-    shift = matrix.left_shift
-    v = sat16(acc << shift) if shift >= 0 else sat16(rounding_shift(acc, -shift))
-    total = np.zeros(acc.shape[1], np.int64)
+    return _terms(matrix, sat16(_shifted(acc, matrix.left_shift)))
+
+
+def _shifted(a, left_shift):
+    """a * 2^left_shift, rounded."""
+    return a << left_shift if left_shift >= 0 else rounding_shift(a, -left_shift)
+
+
+def _terms(matrix, v):
+    """N4: the terms of the row scales of v [shape=(planes, rows)], added up over the planes."""
+    total = np.zeros(v.shape[1], np.int64)
     for term in range(2):
         code = np.asarray(matrix.scales, np.int64)[:, :, term]
         t = v >> (code & 15)
@@ -196,6 +208,123 @@ def dense_step(layer, x):
     return p
 
 
+# ----------------------------------------------------------------------------------------- profile 2
+
+
+def clip(a):
+    """Bound of pre-activations and cells (section 7.5)."""
+    return np.clip(a, -_FINE_BOUND, _FINE_BOUND)
+
+
+def part(d, f, s):
+    """N17: the fraction f / 2^s of d, f from 0 to 2^s."""
+    return rounding_shift(np.asarray(d, np.int64) * f, s)
+
+
+def mix(g, p, q):
+    """N18: the gate g, in units of 2^-16, mixes p and q.
+
+    Examples
+    --------
+    >>> [int(mix(g, 1000, -1000)) for g in (0, 32768, 65536)]
+    [-1000, 0, 1000]
+    """
+    return q + part(np.asarray(p, np.int64) - q, g, 16)
+
+
+def _interpolate(a, s):
+    """N19."""
+    i = a >> s
+    return _FINE_TANH[i] + part(_FINE_TANH[i + 1] - _FINE_TANH[i], a & ((1 << s) - 1), s)
+
+
+def fine_tanh(p):
+    """N20: values in units of 2^-16 to units of 2^-15, -32768 to 32768."""
+    p = np.asarray(p, np.int64)
+    t = _interpolate(np.minimum(np.abs(p), (1 << 19) - 1), 10)
+    return np.where(p < 0, -t, t)
+
+
+def fine_sigmoid(p):
+    """N21: values in units of 2^-16 to gates in units of 2^-16, 0 to 65536."""
+    p = np.asarray(p, np.int64)
+    t = _interpolate(np.minimum(np.abs(p), (1 << 20) - 1), 11)
+    return 32768 + np.where(p < 0, -t, t)
+
+
+def _fine_scale_sums(matrix, acc):
+    """N15, without the bias."""
+    return _terms(matrix, clip(_shifted(acc, matrix.left_shift)))
+
+
+def fine_matrix_output(matrix, v):
+    """N15: output a [shape=(rows)] of a matrix on input values v."""
+    return clip(_bias(matrix) + _fine_scale_sums(matrix, matrix_sums(matrix, v)))
+
+
+def fine_preactivation(layer, x, h):
+    """N16: as `preactivation`."""
+    w_x, w_h = layer.matrices
+    if layer.shared_scale:
+        acc = matrix_sums(w_x, x) + matrix_sums(w_h, h)
+        return clip(_bias(w_x) + _bias(w_h) + _fine_scale_sums(w_x, acc))
+    return clip(fine_matrix_output(w_x, x) + fine_matrix_output(w_h, h))
+
+
+def _fine_unbounded(p):
+    """What relu and none make of p: units of 2^-11."""
+    return sat16(rounding_shift(p, 5))
+
+
+def fine_rnn_step(layer, x, h):
+    """N22: the new h of an rnn layer."""
+    p = fine_preactivation(layer, x, h)
+    return sat16(fine_tanh(p)) if layer.activation == "tanh" else _fine_unbounded(np.maximum(p, 0))
+
+
+def fine_gru_step(layer, x, h):
+    """N23: the new h of a gru layer."""
+    w_x, w_h = layer.matrices
+    p_r, p_z, _ = np.split(fine_preactivation(layer, x, h), 3)
+    r, z = fine_sigmoid(p_r), fine_sigmoid(p_z)
+    a_x = np.split(fine_matrix_output(w_x, x), 3)[2]
+    if layer.reset_before:
+        a_h = np.split(fine_matrix_output(w_h, mix(r, h, 0)), 3)[2]
+    else:
+        a_h = mix(r, np.split(fine_matrix_output(w_h, h), 3)[2], 0)
+    n = fine_tanh(clip(a_x + a_h))
+    return sat16(mix(z, h, n))
+
+
+def fine_lstm_step(layer, x, h, c):
+    """N24: the new (h, c) of an lstm layer."""
+    p_i, p_f, p_g, p_o = np.split(fine_preactivation(layer, x, h), 4)
+    i, f, o = fine_sigmoid(p_i), fine_sigmoid(p_f), fine_sigmoid(p_o)
+    g = fine_tanh(p_g)
+    c = clip(mix(f, clip(c), 0) + mix(i, 2 * g, 0))
+    return sat16(mix(o, fine_tanh(c), 0)), c
+
+
+def fine_dense_step(layer, x):
+    """N25: the output of a dense layer."""
+    p = fine_matrix_output(layer.matrices[0], x)
+    if layer.activation == "tanh":
+        return sat16(fine_tanh(p))
+    if layer.activation == "sigmoid":
+        return np.minimum(rounding_shift(fine_sigmoid(p), 1), 32767)
+    return _fine_unbounded(np.maximum(p, 0) if layer.activation == "relu" else p)
+
+
+def _halves(c):
+    """Cells as the int16 values of a state, low half first (N24)."""
+    return np.asarray(c, "<i4").view("<i2").astype(np.int64)
+
+
+def _cells(halves):
+    """The reverse of `_halves`."""
+    return np.asarray(halves, "<i2").view("<i4").astype(np.int64)
+
+
 # -------------------------------------------------------------------------------------------- models
 
 
@@ -209,14 +338,15 @@ def quantize_input(model, x):
 
     Returns
     -------
-    int8 [shape of x]
+    int8, in profile 2 int16 [shape of x]
     """
+    bound = 127 if model.profile == 1 else 32767
     scale = np.asarray(model.input_scale, np.float32)
     offset = np.asarray(model.input_offset, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         v = np.asarray(x, np.float32) * scale + offset + np.float32(0.5)
-        q = np.clip(np.floor(v), -127, 127)
-    return np.where(np.isnan(q), 0, q).astype(np.int8)
+        q = np.clip(np.floor(v), -bound, bound)
+    return np.where(np.isnan(q), 0, q).astype(np.int8 if model.profile == 1 else np.int16)
 
 
 def logit_unit(model):
@@ -225,6 +355,17 @@ def logit_unit(model):
     if last.kind in ("gru", "lstm") or last.activation in ("tanh", "sigmoid"):
         return 2.0**-15
     return 2.0**-11
+
+
+def _lstm_state_step(layer, x, state):
+    """The new state of an lstm layer as one array."""
+    return np.concatenate(lstm_step(layer, x, *np.split(state, 2)))
+
+
+def _fine_lstm_state_step(layer, x, state):
+    h, halves = np.split(state, [layer.output_size])
+    h, c = fine_lstm_step(layer, x, h, _cells(halves))
+    return np.concatenate([h, _halves(c)])
 
 
 class ReferenceStream:
@@ -243,13 +384,16 @@ class ReferenceStream:
         """Return to the model's initial state."""
         self._states = []
         for layer in self.model.layers:
-            size = {"dense": 0, "lstm": 2}.get(layer.kind, 1) * layer.output_size
+            size = state_size(layer.kind, layer.output_size, self.model.profile)
             initial = np.zeros(size, np.int64) if layer.initial_state is None else layer.initial_state
             self._states.append(np.asarray(initial, np.int64))
 
     @property
     def state(self):
-        """int16 [shape=(state_size,)] : the state, layers in order (h; lstm: h, then c); may be set."""
+        """int16 [shape=(state_size,)] : the state, layers in order (h; lstm: h, then c); may be set.
+
+        In profile 2 each c is two values, its low half first.
+        """
         return np.concatenate(self._states).astype(np.int16)
 
     @state.setter
@@ -258,23 +402,31 @@ class ReferenceStream:
         self._states = np.split(np.asarray(value, np.int64), ends[:-1])
 
     def step_quantized(self, x):
-        """One step: int8 [shape=(input_size,)] to int16 [shape=(output_size,)]; -128 is read as -127."""
-        values = np.maximum(np.asarray(x, np.int64), -127)
+        """One step: integers [shape=(input_size,)] to int16 [shape=(output_size,)].
+
+        Inputs are int8, in profile 2 int16; the least of them is read as the one above it.
+        """
+        if self.model.profile == 1:
+            values = np.maximum(np.asarray(x, np.int64), -127)
+            steps = {"rnn": rnn_step, "gru": gru_step, "lstm": _lstm_state_step, "dense": dense_step}
+        else:
+            values = np.maximum(np.asarray(x, np.int64), -32767)
+            steps = {
+                "rnn": fine_rnn_step,
+                "gru": fine_gru_step,
+                "lstm": _fine_lstm_state_step,
+                "dense": fine_dense_step,
+            }
         for k, layer in enumerate(self.model.layers):
-            state = self._states[k]
-            if layer.kind == "rnn":
-                values = self._states[k] = rnn_step(layer, values, state)
-            elif layer.kind == "gru":
-                values = self._states[k] = gru_step(layer, values, state)
-            elif layer.kind == "lstm":
-                values, c = lstm_step(layer, values, *np.split(state, 2))
-                self._states[k] = np.concatenate([values, c])
+            if layer.kind == "dense":
+                values = steps[layer.kind](layer, values)
             else:
-                values = dense_step(layer, values)
+                self._states[k] = steps[layer.kind](layer, values, self._states[k])
+                values = self._states[k][: layer.output_size]
         return values.astype(np.int16)
 
     def run_quantized(self, x):
-        """Many steps: int8 [shape=(steps, input_size)] to int16 [shape=(steps, output_size)]."""
+        """Many steps: [shape=(steps, input_size)] to int16 [shape=(steps, output_size)]."""
         rows = [self.step_quantized(row) for row in x]
         return np.array(rows, np.int16).reshape(len(rows), self.model.layers[-1].output_size)
 

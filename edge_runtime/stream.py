@@ -31,6 +31,18 @@ class Stream(NativeObject):
         self._input_size = model.input_size
         self._output_size = model.output_size
         self._state_size = model.info["state_size"]
+        if model.profile == 2:
+            self._input_type, self._input_c_type = np.dtype(np.int16), "int16_t"
+            self._step_quantized, self._run_quantized = (
+                lib.er_stream_step_quantized16,
+                lib.er_stream_run_quantized16,
+            )
+        else:
+            self._input_type, self._input_c_type = np.dtype(np.int8), "int8_t"
+            self._step_quantized, self._run_quantized = (
+                lib.er_stream_step_quantized,
+                lib.er_stream_run_quantized,
+            )
         self._skipping = False
         if skipping:
             self.skipping = skipping
@@ -44,7 +56,7 @@ class Stream(NativeObject):
         Parameters
         ----------
         x : float32 [shape=(input_size,)]
-            Features in real units; rounded to the network's int8 inputs by the scale and offset
+            Features in real units; rounded to the network's integer inputs by the scale and offset
             in the model file. Not-a-number becomes 0.
 
         Returns
@@ -83,17 +95,18 @@ class Stream(NativeObject):
         Parameters
         ----------
         x : int8 [shape=(input_size,)]
-            In -127 to 127; -128 is read as -127. See `Model.quantize_input`.
+            In -127 to 127; -128 is read as -127. In numeric profile 2 int16, likewise. See
+            `Model.quantize_input`.
 
         Returns
         -------
         int16 [shape=(output_size,)]
             Logits; unit 1/2048, or 1/32768 if the last layer ends in tanh or sigmoid.
         """
-        x = checked_array("x", x, np.int8, (self._input_size,))
+        x = checked_array("x", x, self._input_type, (self._input_size,))
         y = np.empty(self._output_size, np.int16)
         with self._exclusive() as handle:
-            status = lib.er_stream_step_quantized(handle, pointer_to(x, "int8_t"), pointer_to(y, "int16_t"))
+            status = self._step_quantized(handle, pointer_to(x, self._input_c_type), pointer_to(y, "int16_t"))
         _check(status, "stream step")
         return y
 
@@ -102,17 +115,17 @@ class Stream(NativeObject):
 
         Parameters
         ----------
-        x : int8 [shape=(steps, input_size)]
+        x : int8, in numeric profile 2 int16 [shape=(steps, input_size)]
 
         Returns
         -------
         int16 [shape=(steps, output_size)]
         """
-        x = checked_array("x", x, np.int8, ("steps", self._input_size))
+        x = checked_array("x", x, self._input_type, ("steps", self._input_size))
         y = np.empty((len(x), self._output_size), np.int16)
         with self._exclusive() as handle:
-            status = lib.er_stream_run_quantized(
-                handle, pointer_to(x, "int8_t"), len(x), pointer_to(y, "int16_t")
+            status = self._run_quantized(
+                handle, pointer_to(x, self._input_c_type), len(x), pointer_to(y, "int16_t")
             )
         _check(status, "stream run")
         return y
@@ -147,14 +160,18 @@ class Stream(NativeObject):
         Parameters
         ----------
         streams : sequence of Stream
-        x : int8 [shape=(len(streams), input_size)]
+        x : int8, in numeric profile 2 int16 [shape=(len(streams), input_size)]
 
         Returns
         -------
         int16 [shape=(len(streams), output_size)]
         """
-        function = lib.er_stream_step_many_quantized
-        return _step_many(streams, x, np.int8, "int8_t", np.int16, "int16_t", function)
+        streams = list(streams)
+        if streams and isinstance(streams[0], Stream) and streams[0]._input_c_type == "int16_t":
+            function, dtype, c_type = lib.er_stream_step_many_quantized16, np.int16, "int16_t"
+        else:
+            function, dtype, c_type = lib.er_stream_step_many_quantized, np.int8, "int8_t"
+        return _step_many(streams, x, dtype, c_type, np.int16, "int16_t", function)
 
     def reset(self):
         """Return to the model's initial state."""
@@ -183,8 +200,8 @@ class Stream(NativeObject):
     def state(self):
         """int16 [shape=(state_size,)] : the recurrent state, a copy; may be set.
 
-        Layers in order; a GRU or RNN layer contributes h, an LSTM layer h, then c. Any values
-        may be set.
+        Layers in order; a GRU or RNN layer contributes h, an LSTM layer h, then c (in numeric profile 2
+        each c is two values, its low half first). Any values may be set.
         """
         state = np.empty(self._state_size, np.int16)
         with self._exclusive() as handle:

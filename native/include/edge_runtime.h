@@ -82,6 +82,7 @@ typedef enum er_status {
     ER_ERROR_WEIGHT_CODE = -45,     /* a weight byte that encodes nothing */
     ER_ERROR_ACCUMULATOR = -46,     /* a row whose worst-case sum exceeds the accumulator */
     ER_ERROR_MATRIX_SHAPE = -47,    /* matrix rows or columns are not what the layer needs */
+    ER_ERROR_BIAS = -48,            /* a bias exceeds its bound */
 
     ER_ERROR_FRONTEND = -60,        /* a front-end parameter is out of range */
     ER_ERROR_FRONTEND_SIZE = -61,   /* the front end does not produce the network's input size */
@@ -123,6 +124,7 @@ typedef struct er_model_options {
 } er_model_options;
 
 typedef struct er_model_info {
+    uint32_t profile;           /* numeric profile: 1, inputs of 8 bits, or 2 ("fine"), inputs of 16 bits */
     uint32_t input_size;        /* inputs per step */
     uint32_t output_size;       /* logits per step */
     uint32_t layer_count;
@@ -190,15 +192,23 @@ void er_stream_reset(er_stream *stream);
 
 /* Round real-valued inputs to the network's int8 inputs: clamp(floor(x * scale + offset + 0.5),
  * -127, 127) with the file's scale and offset per input; not-a-number becomes 0. This is the only
- * float operation between features and logits.
+ * float operation between features and logits. ER_ERROR_ARGUMENT for a model of numeric profile 2.
  *   x        float [shape=(input_size)]
  *   x_out    int8 [shape=(input_size)] */
 er_status er_model_quantize_input(const er_model *model, const float *x, int8_t *x_out);
 
-/* Advance one step on integers only.
+/* The same for models of numeric profile 2, whose inputs have 16 bits: -32767 .. 32767. ER_ERROR_ARGUMENT
+ * for a model of profile 1. x_out: int16 [shape=(input_size)]. */
+er_status er_model_quantize_input16(const er_model *model, const float *x, int16_t *x_out);
+
+/* Advance one step on integers only. ER_ERROR_ARGUMENT for a model of numeric profile 2.
  *   x            int8 [shape=(input_size)], each in [-127, 127]; -128 is read as -127
  *   logits_out   int16 [shape=(output_size)]; unit 1/2048, or 1/32768 after tanh and sigmoid */
 er_status er_stream_step_quantized(er_stream *stream, const int8_t *x, int16_t *logits_out);
+
+/* The same for models of numeric profile 2; ER_ERROR_ARGUMENT for one of profile 1. x: int16
+ * [shape=(input_size)], each in [-32767, 32767]; -32768 is read as -32767. */
+er_status er_stream_step_quantized16(er_stream *stream, const int16_t *x, int16_t *logits_out);
 
 /* Advance one step: quantize, step, convert. x: float [shape=(input_size)]; y_out: float
  * [shape=(output_size)], the logits in real units (an exact conversion). */
@@ -214,6 +224,10 @@ er_status er_stream_run(er_stream *stream, const float *x, size_t step_count, fl
 er_status er_stream_run_quantized(er_stream *stream, const int8_t *x, size_t step_count,
                                   int16_t *logits_out);
 
+/* The same for models of numeric profile 2: x int16 [shape=(step_count, input_size)]. */
+er_status er_stream_run_quantized16(er_stream *stream, const int16_t *x, size_t step_count,
+                                    int16_t *logits_out);
+
 /* Advance several streams of one model by one step each, faster than one after the other where the weights do
  * not fit the nearest cache. Each gives what its own er_stream_step would, bit for bit.
  *   streams      [shape=(stream_count)] of one model, none twice (else ER_ERROR_ARGUMENT, and nothing is
@@ -227,6 +241,10 @@ er_status er_stream_step_many(er_stream *const *streams, size_t stream_count, co
 er_status er_stream_step_many_quantized(er_stream *const *streams, size_t stream_count, const int8_t *x,
                                         int16_t *logits_out);
 
+/* The same for models of numeric profile 2: x int16 [shape=(stream_count, input_size)]. */
+er_status er_stream_step_many_quantized16(er_stream *const *streams, size_t stream_count, const int16_t *x,
+                                          int16_t *logits_out);
+
 /* Let a stream skip what did not change (enabled 1; 0, as at first: not): weights of inputs and states that are, as
  * rounded for a matrix, those of the last step are not read, and sums are brought up to date by the rest. Results
  * are the same, bit for bit. It pays where inputs stand still: digital silence, a sensor at rest. Speech and its
@@ -234,7 +252,8 @@ er_status er_stream_step_many_quantized(er_stream *const *streams, size_t stream
 er_status er_stream_set_skipping(er_stream *stream, uint32_t enabled);
 
 /* Copy the recurrent state out or in: int16 [shape=(state_size)], layers in order; a GRU or RNN
- * layer contributes h, an LSTM layer h then c. Any value may be set. */
+ * layer contributes h, an LSTM layer h then c, in numeric profile 2 each c as two values, its low half
+ * first. Any value may be set. */
 er_status er_stream_get_state(const er_stream *stream, int16_t *state_out);
 er_status er_stream_set_state(er_stream *stream, const int16_t *state);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "activation_table.h"
+#include "fine_table.h"
 #include "format_parser.h"
 #include "frontend.h"
 #include "status.h"
@@ -32,7 +33,7 @@ enum { INPT, LAYR, LABL, FRNT, DECO, META, TYPE_COUNT };
 static const char type_names[TYPE_COUNT][5] = { "INPT", "LAYR", "LABL", "FRNT", "DECO", "META" };
 
 /* Status of each rule, FORMAT.md section 9. */
-static const int8_t rule_status[33] = {
+static const int8_t rule_status[34] = {
     0,
     ER_ERROR_TRUNCATED,         /* R1 */
     ER_ERROR_MAGIC,
@@ -65,7 +66,8 @@ static const int8_t rule_status[33] = {
     ER_ERROR_FRONTEND,
     ER_ERROR_FRONTEND_SIZE,     /* R30 */
     ER_ERROR_DECODER,
-    ER_ERROR_METADATA
+    ER_ERROR_METADATA,
+    ER_ERROR_BIAS
 };
 
 /* ---------------------------------------------------------------------------------- elements */
@@ -281,14 +283,15 @@ static er_status parse_input(er_parser *parser, const er_section *section)
     const uint64_t at = section->offset;
     const float bound = 16777216.0f;
     uint64_t i;
-    uint32_t n;
+    uint32_t n, table_crc;
 
     ER_CHECK(er_check_size(parser, section, INPUT_BYTES, 1));
     n = er_read_u32(section->data);
     ER_CHECK(er_check_range(parser, 17, at, 1, ER_MAX_SIZE, n));
-    ER_CHECK(er_check_range(parser, 14, at + 4, 1, 1, er_read_u32(section->data + 4)));
-    ER_CHECK(er_check_range(parser, 14, at + 8, ER_ACTIVATION_TABLE_CRC, ER_ACTIVATION_TABLE_CRC,
-                            er_read_u32(section->data + 8)));
+    model->profile = er_read_u32(section->data + 4);
+    ER_CHECK(er_check_range(parser, 14, at + 4, ER_PROFILE_TRAINED, ER_PROFILE_FINE, model->profile));
+    table_crc = model->profile == ER_PROFILE_FINE ? ER_FINE_TABLE_CRC : ER_ACTIVATION_TABLE_CRC;
+    ER_CHECK(er_check_range(parser, 14, at + 8, table_crc, table_crc, er_read_u32(section->data + 8)));
     ER_CHECK(er_check_zero(parser, 6, at + 12, at + 16));
     ER_CHECK(er_check_size(parser, section, INPUT_BYTES + 8 * (uint64_t)n, 0));
     for (i = 0; i < 2 * (uint64_t)n; i++) {

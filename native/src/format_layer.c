@@ -5,12 +5,25 @@
 enum {
     LAYER_BYTES = 32,           /* LAYR before the matrix headers */
     MATRIX_BYTES = 32,
-    MAX_SUM = (1 << 30) - 1     /* of a row, in magnitude */
+    MAX_SUM = (1 << 30) - 1,    /* of a row, in magnitude */
+    MAX_FINE_BIAS = 1 << 26     /* likewise, in profile 2 */
 };
 
 static uint32_t gate_count(uint32_t kind)
 {
     return kind == ER_LAYER_GRU ? 3 : kind == ER_LAYER_LSTM ? 4 : 1;
+}
+
+/* int16 values of state per unit; a cell of profile 2 is two. */
+static uint32_t state_values(uint32_t kind, uint32_t profile)
+{
+    return kind == ER_LAYER_DENSE ? 0 : kind == ER_LAYER_LSTM ? 1 + profile : 1;
+}
+
+/* Bytes of the bias of a row. */
+static uint32_t bias_bytes(const er_parser *parser)
+{
+    return parser->model->profile == ER_PROFILE_FINE ? 4 : 2;
 }
 
 /* The 32 bytes at the start of a layer. */
@@ -57,9 +70,7 @@ static er_status parse_layer_header(er_parser *parser, const er_section *section
                             layer->input_size));
     ER_CHECK(er_check_range(parser, 17, at + 8, 1, ER_MAX_SIZE, layer->output_size));
     ER_CHECK(er_check_zero(parser, 6, at + 12, at + LAYER_BYTES));
-    layer->state_size = layer->kind == ER_LAYER_DENSE  ? 0
-                        : layer->kind == ER_LAYER_LSTM ? 2 * layer->output_size
-                                                       : layer->output_size;
+    layer->state_size = state_values(layer->kind, parser->model->profile) * layer->output_size;
     return ER_OK;
 }
 
@@ -272,8 +283,22 @@ static er_status check_shared_rows(er_parser *parser, const er_layer *layer)
     return ER_OK;
 }
 
+/* R33 over the biases of a matrix. */
+static er_status check_biases(er_parser *parser, const er_matrix *matrix, uint64_t offset)
+{
+    uint32_t row;
+
+    if (parser->model->profile != ER_PROFILE_FINE) {
+        return ER_OK;
+    }
+    for (row = 0; row < matrix->rows; row++, offset += 4) {
+        ER_CHECK(er_check_range(parser, 33, offset, -MAX_FINE_BIAS, MAX_FINE_BIAS, er_read_i32(parser->data + offset)));
+    }
+    return ER_OK;
+}
+
 /* Length of a layer section as its headers say. At most 2 * 8 planes of 2^27 bytes and little else. */
-static uint64_t layer_size(const er_section *section, const er_layer *layer)
+static uint64_t layer_size(const er_parser *parser, const er_section *section, const er_layer *layer)
 {
     uint64_t end = LAYER_BYTES + MATRIX_BYTES * (uint64_t)layer->matrix_count;
     uint32_t i;
@@ -287,7 +312,7 @@ static uint64_t layer_size(const er_section *section, const er_layer *layer)
         }
         take_block(&end, (uint64_t)matrix->plane_count * matrix->rows * 2);
         if ((section->data[LAYER_BYTES + MATRIX_BYTES * i + 7] & ER_MATRIX_BIAS) != 0) {
-            take_block(&end, (uint64_t)matrix->rows * 2);
+            take_block(&end, (uint64_t)matrix->rows * bias_bytes(parser));
         }
     }
     if ((layer->flags & ER_LAYER_INITIAL_STATE) != 0) {
@@ -318,7 +343,8 @@ static er_status parse_layer_blocks(er_parser *parser, const er_section *section
         ER_CHECK(check_scales(parser, matrix, offset));
         matrix->scales = parser->data + offset;
         if ((section->data[LAYER_BYTES + MATRIX_BYTES * i + 7] & ER_MATRIX_BIAS) != 0) {
-            ER_CHECK(enter_block(parser, section, &end, (uint64_t)matrix->rows * 2, &offset));
+            ER_CHECK(enter_block(parser, section, &end, (uint64_t)matrix->rows * bias_bytes(parser), &offset));
+            ER_CHECK(check_biases(parser, matrix, offset));
             matrix->bias = parser->data + offset;
         }
     }
@@ -350,7 +376,7 @@ er_status er_parse_layer(er_parser *parser, const er_section *section)
         return er_parser_fail(parser, 19, section->offset + 2,
                               layer->flags & ~(uint32_t)ER_LAYER_SHARED_SCALE, layer->flags);
     }
-    ER_CHECK(er_check_size(parser, section, layer_size(section, layer), 0));
+    ER_CHECK(er_check_size(parser, section, layer_size(parser, section, layer), 0));
     ER_CHECK(parse_layer_blocks(parser, section, layer));
     for (i = 0; i < layer->matrix_count; i++) {
         ER_CHECK(check_sums(parser, &layer->matrix[i]));

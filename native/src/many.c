@@ -152,7 +152,8 @@ er_status er_stream_step_many_quantized(er_stream *const *streams, size_t stream
 {
     const er_status status = er_streams_check(streams, stream_count);
 
-    if (status != ER_OK || ((x == NULL || logits_out == NULL) && stream_count > 0)) {
+    if (status != ER_OK || (stream_count > 0 && (x == NULL || logits_out == NULL ||
+                                                 streams[0]->model->profile != ER_PROFILE_TRAINED))) {
         return ER_ERROR_ARGUMENT;
     }
     er_streams_advance(streams, stream_count, x, logits_out);
@@ -281,7 +282,8 @@ static void advance_chunk(er_stream *stream, const int8_t *x, uint32_t frame_cou
 er_status er_stream_run_quantized(er_stream *stream, const int8_t *x, size_t step_count,
                                   int16_t *logits_out)
 {
-    if (stream == NULL || ((x == NULL || logits_out == NULL) && step_count > 0)) {
+    if (stream == NULL || stream->model->profile != ER_PROFILE_TRAINED ||
+        ((x == NULL || logits_out == NULL) && step_count > 0)) {
         return ER_ERROR_ARGUMENT;
     }
     while (step_count > 0) {

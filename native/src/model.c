@@ -268,6 +268,7 @@ er_status er_model_describe(const er_model *model, er_model_info *info_out)
         return ER_ERROR_ARGUMENT;
     }
     memset(info_out, 0, sizeof *info_out);
+    info_out->profile = model->profile;
     info_out->input_size = model->input_size;
     info_out->output_size = model->output_size;
     info_out->layer_count = model->layer_count;

@@ -24,11 +24,14 @@ enum { ER_ENCODING_BINARY = 1, ER_ENCODING_TERNARY = 2, ER_ENCODING_POW2 = 3 };
 enum { ER_OPERAND_THREE_QUARTERS = 1 };
 enum { ER_MATRIX_BIAS = 1 };
 
+/* Numeric profiles (section 4). */
+enum { ER_PROFILE_TRAINED = 1, ER_PROFILE_FINE = 2 };
+
 /* A weight matrix as it lies in the file (sections 5.1 to 5.3). */
 typedef struct er_matrix {
     const uint8_t *weights[ER_MAX_PLANES];  /* [plane_count][rows * row_bytes] */
     const uint8_t *scales;                  /* [plane_count * rows * 2] term codes, plane after plane */
-    const uint8_t *bias;                    /* [rows] little-endian i16, or null */
+    const uint8_t *bias;                    /* [rows] little-endian i16, in profile 2 i32, or null */
     uint32_t rows;
     uint32_t columns;
     uint32_t row_bytes;
@@ -50,14 +53,14 @@ typedef struct er_layer {
     uint8_t matrix_count;
     uint32_t input_size;
     uint32_t output_size;
-    uint32_t state_size;                    /* int16 values: H, 2H (lstm) or 0 (dense) */
+    uint32_t state_size;                    /* int16 values: H, 2H (lstm), 3H (lstm in profile 2) or 0 (dense) */
     const uint8_t *initial_state;           /* [state_size] little-endian i16, or null */
     er_matrix matrix[2];                    /* W or W_x, then W_h */
     const er_gates *gates;                  /* of the plan; null: the scalar form */
     const er_outputs *outputs;              /* [4] null if 16 bits hold all sums; else of the rows that are
                                              * scaled together (N6), then of the other rows of W or W_x, of W_h
                                              * or its halves */
-    const er_matrix *halves;                /* [2] with RESET_BEFORE and gates: the rows r and z of W_h, then n;
+    const er_matrix *halves;                /* [2] of the plan, with RESET_BEFORE: the rows r and z of W_h, then n;
                                              * for products only */
 } er_layer;
 
@@ -76,6 +79,7 @@ struct er_model {
     size_t model_bytes;                     /* size of the block this struct begins, and of the plan */
     void *allocations[2];                   /* what er_model_destroy releases; null in the caller's memory */
     const struct er_kernels *kernels;       /* of er_kernels_find, set with the options by model.c */
+    uint32_t profile;                       /* ER_PROFILE_* */
     uint32_t input_size;
     uint32_t output_size;
     uint32_t layer_count;
@@ -106,6 +110,7 @@ struct er_model {
 static inline uint32_t er_read_u16(const uint8_t *p) { return (uint32_t)p[0] | ((uint32_t)p[1] << 8); }
 static inline int32_t er_read_i16(const uint8_t *p) { return (int16_t)er_read_u16(p); }
 static inline uint32_t er_read_u32(const uint8_t *p) { return er_read_u16(p) | (er_read_u16(p + 2) << 16); }
+static inline int32_t er_read_i32(const uint8_t *p) { return (int32_t)er_read_u32(p); }
 static inline float er_read_f32(const uint8_t *p)
 {
     uint32_t bits = er_read_u32(p);

@@ -817,6 +817,22 @@ static void widen_sums(const er_matrix *matrix)
     }
 }
 
+/* What a layer of numeric profile 2 has besides the products of its matrices: all its sums are wanted on 32 bits. */
+static void plan_fine(planner *p, er_layer *layer)
+{
+    uint32_t k;
+
+    if ((layer->flags & ER_LAYER_RESET_BEFORE) != 0 && p->kernels->product_count > 0) {
+        plan_halves(p, layer);
+    }
+    for (k = 0; k < 2 && p->base != NULL; k++) {
+        widen_sums(layer->halves != NULL && k == 1 ? &layer->halves[0] : &layer->matrix[k]);
+    }
+    if (layer->halves != NULL) {
+        widen_sums(&layer->halves[1]);
+    }
+}
+
 /* Lay out the gates of a layer, if there are kernels for them. Where 16 bits do not hold all sums, rows are
  * scaled on 32 bits first, and then the gates take outputs for sums. */
 static void plan_gates(planner *p, er_layer *layer)
@@ -931,7 +947,11 @@ static size_t lay_out(struct er_model *model, const er_kernels *kernels, void *b
             }
             plan_matrix(&p, &layer->matrix[k], k == 1 ? matrix_below(&p, i) : NULL);
         }
-        plan_gates(&p, layer);
+        if (model->profile == ER_PROFILE_FINE) {
+            plan_fine(&p, layer);
+        } else {
+            plan_gates(&p, layer);
+        }
     }
     if (base != NULL) {
         keep_tables(model);

@@ -48,7 +48,7 @@ struct er_recognizer {
     er_sample_block input;      /* at the caller's rate, cleaned */
     er_sample_block pcm;        /* at 16 kHz */
     float *features;            /* [input_size] */
-    int8_t *quantized;          /* [input_size] */
+    void *quantized;            /* [input_size] int8, in numeric profile 2 int16 */
     int16_t *logits;            /* [output_size] */
     int logits_are_due;         /* the decoder has not taken logits[] yet */
     size_t held;                /* 1: the first sample or frame of the next call is already inside */
@@ -67,7 +67,7 @@ typedef struct er_recognizer_layout {
     void *resampler, *frontend, *stream, *decoder;
     size_t resampler_size, frontend_size, stream_size, decoder_size;
     float *features;
-    int8_t *quantized;
+    void *quantized;
     int16_t *logits;
     size_t size;
 } er_recognizer_layout;
@@ -102,7 +102,7 @@ static er_status lay_out(er_recognizer_layout *layout, char *base, const er_mode
     layout->stream = er_memory_take(base, &used, 1, layout->stream_size);
     layout->decoder = er_memory_take(base, &used, 1, layout->decoder_size);
     layout->features = er_memory_take(base, &used, model->input_size, sizeof(float));
-    layout->quantized = er_memory_take(base, &used, model->input_size, sizeof(int8_t));
+    layout->quantized = er_memory_take(base, &used, model->input_size, sizeof(int16_t));
     layout->logits = er_memory_take(base, &used, model->output_size, sizeof(int16_t));
     layout->size = used;
     return ER_OK;
@@ -230,12 +230,19 @@ er_status er_recognizer_set_threshold(er_recognizer *recognizer, float threshold
 /* features[] through the network; the logits wait for the decoder. */
 static er_status step_network(er_recognizer *recognizer)
 {
-    er_status status = er_model_quantize_input(recognizer->model, recognizer->features,
-                                               recognizer->quantized);
+    const er_model *model = recognizer->model;
+    er_status status;
 
-    if (status == ER_OK) {
-        status = er_stream_step_quantized(recognizer->stream, recognizer->quantized,
-                                          recognizer->logits);
+    if (model->profile == ER_PROFILE_FINE) {
+        status = er_model_quantize_input16(model, recognizer->features, recognizer->quantized);
+        if (status == ER_OK) {
+            status = er_stream_step_quantized16(recognizer->stream, recognizer->quantized, recognizer->logits);
+        }
+    } else {
+        status = er_model_quantize_input(model, recognizer->features, recognizer->quantized);
+        if (status == ER_OK) {
+            status = er_stream_step_quantized(recognizer->stream, recognizer->quantized, recognizer->logits);
+        }
     }
     recognizer->logits_are_due = status == ER_OK;
     return status;

@@ -48,6 +48,7 @@ const char *er_status_text(int32_t status)
     case ER_ERROR_WEIGHT_CODE: return "a weight byte that encodes nothing";
     case ER_ERROR_ACCUMULATOR: return "a row whose greatest possible sum exceeds the accumulator";
     case ER_ERROR_MATRIX_SHAPE: return "matrix rows or columns are not what the layer needs";
+    case ER_ERROR_BIAS: return "a bias exceeds its bound";
     case ER_ERROR_FRONTEND: return "a front-end parameter is out of range";
     case ER_ERROR_FRONTEND_SIZE: return "the front end does not produce the network's input size";
     case ER_ERROR_LABELS: return "labels are not UTF-8, empty, too long, repeated, or not one per output";

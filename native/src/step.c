@@ -52,7 +52,7 @@ const int16_t *er_stream_advance(er_stream *stream, const int8_t *x)
 /* See edge_runtime.h. */
 er_status er_stream_step_quantized(er_stream *stream, const int8_t *x, int16_t *logits_out)
 {
-    if (stream == NULL || x == NULL || logits_out == NULL) {
+    if (stream == NULL || x == NULL || logits_out == NULL || stream->model->profile != ER_PROFILE_TRAINED) {
         return ER_ERROR_ARGUMENT;
     }
     memcpy(logits_out, er_stream_advance(stream, x), stream->model->output_size * sizeof *logits_out);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fine.h"
+
 /* Sizes of the memory for layer-by-layer runs; all 0 if there is nothing to gain by them. */
 static void lay_out_frames(er_stream *stream, const er_model *model)
 {
@@ -15,7 +17,7 @@ static void lay_out_frames(er_stream *stream, const er_model *model)
         const er_matrix *matrix = &model->layers[i].matrix[0];
         const er_product *product = matrix->product;
 
-        if (product != NULL) {
+        if (product != NULL && model->profile == ER_PROFILE_TRAINED) {
             const size_t sums = (matrix->rows + ER_BLOCK_ROWS - 1) / ER_BLOCK_ROWS * ER_BLOCK_ROWS + ER_SUM_PADDING;
             const size_t bytes = (size_t)product->group_count * product->kind->group_table;
 
@@ -60,6 +62,7 @@ static void lay_out_skips(er_stream *stream, char *base, size_t *used, const er_
 /* Lay out a stream of model behind base, or only count with base null. Returns the size in bytes. */
 static size_t lay_out(er_stream *stream, char *base, const er_model *model)
 {
+    const int fine = model->profile == ER_PROFILE_FINE;
     size_t used = 0, acc_size = 0, chunk;
     uint32_t i, k;
 
@@ -91,7 +94,8 @@ static size_t lay_out(er_stream *stream, char *base, const er_model *model)
     stream->work.operand_bytes = er_memory_take(base, &used, model->operand_byte_count, sizeof(int8_t));
     stream->work.tables = er_memory_take(base, &used, model->table_bytes, sizeof(uint8_t));
     lay_out_skips(stream, base, &used, model);
-    stream->x = er_memory_take(base, &used, chunk * model->input_size, sizeof(int8_t));
+    stream->x = er_memory_take(base, &used, fine ? 0 : chunk * model->input_size, sizeof(int8_t));
+    stream->x16 = er_memory_take(base, &used, fine ? model->input_size : 0, sizeof(int16_t));
     stream->logits = er_memory_take(base, &used, chunk * model->output_size, sizeof(int16_t));
     stream->frames = er_memory_take(base, &used, chunk * stream->frame_size, sizeof(int16_t));
     stream->frame_sums = er_memory_take(base, &used, chunk * stream->frame_sum_count, sizeof(int16_t));
@@ -185,11 +189,34 @@ void er_stream_reset(er_stream *stream)
 /* See edge_runtime.h. */
 er_status er_model_quantize_input(const er_model *model, const float *x, int8_t *x_out)
 {
-    if (model == NULL || x == NULL || x_out == NULL) {
+    if (model == NULL || x == NULL || x_out == NULL || model->profile != ER_PROFILE_TRAINED) {
         return ER_ERROR_ARGUMENT;
     }
     model->kernels->quantize(x, model->input_scale, model->input_offset, model->input_size, x_out);
     return ER_OK;
+}
+
+/* See edge_runtime.h. */
+er_status er_model_quantize_input16(const er_model *model, const float *x, int16_t *x_out)
+{
+    if (model == NULL || x == NULL || x_out == NULL || model->profile != ER_PROFILE_FINE) {
+        return ER_ERROR_ARGUMENT;
+    }
+    er_quantize16(x, model->input_scale, model->input_offset, model->input_size, x_out);
+    return ER_OK;
+}
+
+/* er_stream_run in numeric profile 2. */
+static void run_fine(er_stream *stream, const float *x, size_t step_count, float *y_out)
+{
+    const er_model *model = stream->model;
+
+    for (; step_count > 0; step_count--) {
+        er_quantize16(x, model->input_scale, model->input_offset, model->input_size, stream->x16);
+        model->kernels->logits(er_fine_advance(stream, stream->x16), model->output_size, er_logit_unit(model), y_out);
+        x += model->input_size;
+        y_out += model->output_size;
+    }
 }
 
 /* See edge_runtime.h. */
@@ -201,6 +228,10 @@ er_status er_stream_step(er_stream *stream, const float *x, float *y_out)
         return ER_ERROR_ARGUMENT;
     }
     model = stream->model;
+    if (model->profile == ER_PROFILE_FINE) {
+        run_fine(stream, x, 1, y_out);
+        return ER_OK;
+    }
     model->kernels->quantize(x, model->input_scale, model->input_offset, model->input_size, stream->x);
     model->kernels->logits(er_stream_advance(stream, stream->x), model->output_size, er_logit_unit(model), y_out);
     return ER_OK;
@@ -217,6 +248,10 @@ er_status er_stream_run(er_stream *stream, const float *x, size_t step_count, fl
     }
     model = stream->model;
     unit = er_logit_unit(model);
+    if (model->profile == ER_PROFILE_FINE) {
+        run_fine(stream, x, step_count, y_out);
+        return ER_OK;
+    }
     while (step_count > 0) {
         const size_t most = stream->frames == NULL ? 1 : ER_CHUNK_FRAMES;
         const size_t count = step_count < most ? step_count : most;
@@ -243,6 +278,14 @@ er_status er_stream_step_many(er_stream *const *streams, size_t stream_count, co
 
     if (er_streams_check(streams, stream_count) != ER_OK || ((x == NULL || y_out == NULL) && stream_count > 0)) {
         return ER_ERROR_ARGUMENT;
+    }
+    if (stream_count > 0 && streams[0]->model->profile == ER_PROFILE_FINE) {
+        for (i = 0; i < stream_count; i++) {
+            run_fine(streams[i], x, 1, y_out);
+            x += streams[i]->model->input_size;
+            y_out += streams[i]->model->output_size;
+        }
+        return ER_OK;
     }
     for (i = 0; i < stream_count; i++) {
         const er_model *model = streams[i]->model;

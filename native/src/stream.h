@@ -14,6 +14,7 @@ struct er_stream {
     int16_t *values;        /* [model->max_size, padded to ER_BLOCK_UNITS] input of the first layer, then
                              * outputs of dense layers */
     int8_t *x;              /* [ER_CHUNK_FRAMES][model->input_size] quantized inputs of er_stream_step and _run */
+    int16_t *x16;           /* [model->input_size] the same of numeric profile 2, which has no x and no frames */
     int16_t *logits;        /* [ER_CHUNK_FRAMES][model->output_size] their logits */
     int16_t *frames;        /* [ER_CHUNK_FRAMES][frame_size] inputs and then outputs of a layer in a run, padded
                              * as values; null if no layer of the model has a fast product */

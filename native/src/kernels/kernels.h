@@ -306,6 +306,9 @@ typedef void er_widen_fn(const int8_t *x, uint32_t count, int16_t *values_out);
 typedef void er_quantize_fn(const float *x, const uint8_t *scale, const uint8_t *offset, uint32_t count,
                             int8_t *x_out);
 
+/* The same in numeric profile 2: -32767 .. 32767. One form serves all. */
+void er_quantize16(const float *x, const uint8_t *scale, const uint8_t *offset, uint32_t count, int16_t *x_out);
+
 /* N12: logits times their unit. */
 typedef void er_logits_fn(const int16_t *logits, uint32_t count, float unit, float *y_out);
 
