@@ -10,6 +10,7 @@ Every byte follows from the names below: no random generator whose numbers anoth
 change. `tests/test_golden.py` makes the files again and compares.
 """
 
+import dataclasses
 import hashlib
 import pathlib
 import struct
@@ -23,6 +24,8 @@ from edge_runtime.reference import ReferenceStream
 
 GOLDEN = pathlib.Path(__file__).resolve().parent / "golden"
 STEPS = 6
+#: Of a matrix in numeric profile 2, where operands are the values as they are.
+FINE = {"clamp": 32767, "operand_shift": 0, "left_shift": -1}
 WEIGHTS = {"binary": (-1, 1), "ternary": (-1, 0, 1), "pow2": (0, 1, -1, 2, -2, 4, -4, 8, -16, 32, -64)}
 GATES = {"rnn": 1, "gru": 3, "lstm": 4, "dense": 1}
 
@@ -87,6 +90,20 @@ def model(layers, **parts):
     return ModelFile(np.ones(size, np.float32), np.zeros(size, np.float32), layers, **parts)
 
 
+def fine_model(layers):
+    """As `model` in numeric profile 2; biases get the bits that it has and profile 1 does not."""
+    fine = []
+    for plain in layers:
+        matrices = []
+        for m in plain.matrices:
+            bias = m.bias
+            if bias is not None:
+                bias = bias.astype(np.int32) * 32 + np.arange(len(bias), dtype=np.int32) % 32
+            matrices.append(dataclasses.replace(m, bias=bias))
+        fine.append(dataclasses.replace(plain, matrices=matrices))
+    return model(fine, profile=2)
+
+
 def good():
     """dict: name to ModelFile."""
     files = {}
@@ -103,6 +120,37 @@ def good():
     files[name] = model([with_shared_scale(layer(Numbers(name), "gru", ["ternary"], 6, 4), 8)])
     name = "lstm_pow2_shared"
     files[name] = model([with_shared_scale(layer(Numbers(name), "lstm", ["pow2"], 6, 4), 16)])
+    for kind in GATES:
+        name = f"{kind}_ternary_fine"
+        files[name] = fine_model([layer(Numbers(name), kind, ["ternary"], 11, 5, changes=[FINE] * 2)])
+    name = "gru_mixed_fine_planes"
+    changes = ({**FINE, "planes": 2}, {**FINE, "planes": 3, "left_shift": -5, "bias": False})
+    files[name] = fine_model([layer(Numbers(name), "gru", ["binary", "pow2"], 6, 4, changes=changes)])
+    name = "rnn_ternary_fine_relu"
+    changes = [{"clamp": 127, "operand_shift": 8, "left_shift": 7, "three_quarters": True}] * 2
+    files[name] = fine_model(
+        [layer(Numbers(name), "rnn", ["ternary"], 6, 4, activation="relu", changes=changes)]
+    )
+    changes = [FINE] * 2
+    name = "gru_ternary_fine_reset"
+    files[name] = fine_model(
+        [layer(Numbers(name), "gru", ["ternary"], 6, 4, reset_before=True, changes=changes)]
+    )
+    name = "gru_ternary_fine_shared"
+    files[name] = fine_model(
+        [with_shared_scale(layer(Numbers(name), "gru", ["ternary"], 6, 4, changes=changes), 8)]
+    )
+    name = "lstm_ternary_fine_initial"
+    numbers = Numbers(name)
+    state = numbers.integers(-32768, 32767, 12).astype(np.int16)
+    files[name] = fine_model(
+        [layer(numbers, "lstm", ["ternary"], 6, 4, initial_state=state, changes=[{**FINE, "planes": 3}] * 2)]
+    )
+    for activation in ("tanh", "relu", "sigmoid"):
+        name = f"dense_ternary_fine_{activation}"
+        files[name] = fine_model(
+            [layer(Numbers(name), "dense", ["ternary"], 6, 4, activation=activation, changes=changes)]
+        )
     name = "lstm_ternary_initial"
     numbers = Numbers(name)
     state = numbers.integers(-32768, 32767, 8).astype(np.int16)
@@ -141,7 +189,8 @@ def good():
 
 def steps(name, model_file):
     """Text of the .csv file: a header line, then inputs and logits of STEPS steps."""
-    x = Numbers(name + " inputs").integers(-127, 127, (STEPS, model_file.input_size)).astype(np.int8)
+    most, dtype = {1: (127, np.int8), 2: (32767, np.int16)}[model_file.profile]
+    x = Numbers(name + " inputs").integers(-most, most, (STEPS, model_file.input_size)).astype(dtype)
     y = ReferenceStream(model_file).run_quantized(x)
     lines = [",".join([f"x{i}" for i in range(x.shape[1])] + [f"y{i}" for i in range(y.shape[1])])]
     lines += [",".join(map(str, [*row, *logits])) for row, logits in zip(x, y, strict=True)]
@@ -272,8 +321,9 @@ def bad():
     add(12, "between_blocks", patched(tiny, layr + 127, "B", 1))
     for what, value in (("nan", np.nan), ("infinite", np.inf), ("large", 2.0**24 * 1.0001)):
         add(13, what, patched(tiny, inpt + 16 + 4 * 3, "f", value))
-    add(14, "profile", patched(tiny, inpt + 4, "I", 2))
+    add(14, "profile", patched(tiny, inpt + 4, "I", 3))
     add(14, "table", patched(tiny, inpt + 8, "I", 0))
+    add(14, "table_of_another_profile", patched(tiny, inpt + 4, "I", 2))
     add(15, "kind_0", patched(tiny, layr, "B", 0))
     add(15, "kind_5", patched(tiny, layr, "B", 5))
     add(15, "matrix_count", patched(tiny, layr + 3, "B", 2))
@@ -382,6 +432,10 @@ def bad():
     add(32, "key_repeated", replaced(full, b"META", pairs(b"k", b"v", b"k", b"w")))
     add(32, "key_not_utf8", replaced(full, b"META", pairs(b"\xff", b"v")))
     add(32, "value_not_utf8", replaced(full, b"META", pairs(b"k", b"\x80")))
+    fine = fine_model([layer(numbers, "dense", ["ternary"], 3, 2)]).to_bytes()
+    bias = place(fine, b"LAYR")[1] + 192  # behind the weights and their scales
+    add(33, "high", patched(fine, bias, "i", (1 << 26) + 1))
+    add(33, "low", patched(fine, bias + 4, "i", -(1 << 26) - 1))
     return files
 
 

@@ -11,11 +11,13 @@ import numpy as np
 
 import edge_runtime
 from edge_runtime import reference
+from edge_runtime._format_parts import BIAS_TYPES, MAX_FINE_BIAS, state_size
 from edge_runtime.format import CLAMPS, GATES, MAX_SUM, Layer, Matrix, ModelFile
 from edge_runtime.format import ENCODINGS as ENCODING_CODES
 from edge_runtime.format import KINDS as KIND_CODES
 
 KINDS = tuple(KIND_CODES)
+PROFILES = (1, 2)
 ENCODINGS = tuple(ENCODING_CODES)
 SIZES = (1, 4, 5, 6, 8, 9, 63, 64, 65, 127)
 ACTIVATIONS = {
@@ -52,13 +54,13 @@ def random_weights(rng, encoding, shape):
     return rng.choice(values, shape)
 
 
-def plain_matrix(rng, encoding, rows, columns, left_shift=0, bias=0):
+def plain_matrix(rng, encoding, rows, columns, left_shift=0, bias=0, profile=1):
     """One plane on full 16-bit operands with row scale 1: the matrix is weights * 2^left_shift."""
     return Matrix(
         encoding=encoding,
         weights=random_weights(rng, encoding, (1, rows, columns)),
         scales=np.tile(np.array([0x80, 0], np.uint8), (1, rows, 1)),
-        bias=rng.integers(-bias, bias + 1, rows).astype(np.int16),
+        bias=rng.integers(-bias, bias + 1, rows).astype(BIAS_TYPES[profile]),
         clamp=32767,
         left_shift=left_shift,
     )
@@ -80,7 +82,15 @@ def random_int16(rng, size):
     return np.where(rng.random(size) < 0.1, extreme, values).astype(np.int16)
 
 
-def random_matrix(rng, encoding, rows, columns, input_bits, planes=1, clamp=None, bias=None):
+def random_bias(rng, rows, profile):
+    """Biases of all magnitudes, int16 or in numeric profile 2 int32."""
+    bias = random_int16(rng, rows).astype(np.int64) >> rng.integers(0, 6)
+    if profile == 2:
+        bias = np.clip(bias << rng.integers(0, 13), -MAX_FINE_BIAS, MAX_FINE_BIAS)
+    return bias.astype(BIAS_TYPES[profile])
+
+
+def random_matrix(rng, encoding, rows, columns, input_bits, planes=1, clamp=None, bias=None, profile=1):
     """A matrix for inputs of up to `input_bits` bits and sign.
 
     Parameters
@@ -92,6 +102,8 @@ def random_matrix(rng, encoding, rows, columns, input_bits, planes=1, clamp=None
         Default: any.
     bias : bool, optional
         Default: either.
+    profile : int
+        Numeric profile.
     """
     weights = random_weights(rng, encoding, (planes, rows, columns))
     if clamp is None:
@@ -105,14 +117,15 @@ def random_matrix(rng, encoding, rows, columns, input_bits, planes=1, clamp=None
         operand_shift = int(rng.integers(0, 16))
     power = (weights.astype(float) ** 2).mean() * columns
     typical = min(clamp, 2**input_bits >> operand_shift) * np.sqrt(power)
-    left_shift = int(np.round(np.log2(6000 / max(typical, 1)))) + int(rng.integers(-2, 3))
+    wanted = 6000 if profile == 1 else 6000 << 5
+    left_shift = int(np.round(np.log2(wanted / max(typical, 1)))) + int(rng.integers(-2, 3))
     if bias is None:
         bias = rng.random() < 0.5
     return Matrix(
         encoding=encoding,
         weights=weights,
         scales=random_scales(rng, planes, rows),
-        bias=(random_int16(rng, rows) >> rng.integers(0, 6)).astype(np.int16) if bias else None,
+        bias=random_bias(rng, rows, profile) if bias else None,
         clamp=clamp,
         operand_shift=operand_shift,
         three_quarters=bool(rng.random() < 0.3),
@@ -143,6 +156,7 @@ def random_layer(
     reset_before=None,
     initial_state=None,
     input_bits=15,
+    profile=1,
 ):
     """A layer; what is None is drawn."""
 
@@ -162,13 +176,14 @@ def random_layer(
             planes=1 if shared_scale else planes or int(rng.integers(1, 4)),
             clamp=clamp,
             bias=bias,
+            profile=profile,
         )
 
     matrices = [matrix(input_size, input_bits)]
     if recurrent:
         w_h = matrix(output_size, 15)
         matrices.append(share_scale(kind, matrices[0], w_h) if shared_scale else w_h)
-    state_size = output_size * (2 if kind == "lstm" else 1)
+    values = state_size(kind, output_size, profile)
     return Layer(
         kind=kind,
         activation=activation or str(rng.choice(ACTIVATIONS[kind])),
@@ -177,11 +192,11 @@ def random_layer(
         matrices=tuple(matrices),
         reset_before=kind == "gru" and drawn(reset_before, 0.5),
         shared_scale=shared_scale,
-        initial_state=random_int16(rng, state_size) if recurrent and drawn(initial_state, 0.3) else None,
+        initial_state=random_int16(rng, values) if recurrent and drawn(initial_state, 0.3) else None,
     )
 
 
-def random_model(rng, kind, encoding=None, input_size=None, output_size=None, **options):
+def random_model(rng, kind, encoding=None, input_size=None, output_size=None, profile=1, **options):
     """A model.
 
     Parameters
@@ -191,6 +206,8 @@ def random_model(rng, kind, encoding=None, input_size=None, output_size=None, **
         Kind of the only layer, or of each layer.
     encoding, input_size, output_size
         Default: any.
+    profile : int
+        Numeric profile.
     **options
         As for `random_layer`, for every layer.
 
@@ -203,23 +220,35 @@ def random_model(rng, kind, encoding=None, input_size=None, output_size=None, **
     sizes += [int(rng.choice(SIZES)) for _ in kinds[1:]]
     sizes += [output_size or int(rng.choice(SIZES))]
     layers = tuple(
-        random_layer(rng, k, sizes[i], sizes[i + 1], encoding, input_bits=15 if i else 7, **options)
+        random_layer(
+            rng,
+            k,
+            sizes[i],
+            sizes[i + 1],
+            encoding,
+            input_bits=7 if i == 0 and profile == 1 else 15,
+            profile=profile,
+            **options,
+        )
         for i, k in enumerate(kinds)
     )
+    spread = 1 if profile == 1 else 1 << 8
     return ModelFile(
-        input_scale=(rng.normal(0, 30, sizes[0])).astype(np.float32),
-        input_offset=rng.normal(0, 5, sizes[0]).astype(np.float32),
+        input_scale=(rng.normal(0, 30 * spread, sizes[0])).astype(np.float32),
+        input_offset=rng.normal(0, 5 * spread, sizes[0]).astype(np.float32),
         layers=layers,
+        profile=profile,
     )
 
 
-def random_inputs(rng, steps, size):
-    """int8 [shape=(steps, size)]: noise, silence, and steps at both ends of the range."""
-    x = rng.integers(-128, 128, (steps, size))
-    for k, value in enumerate((-128, -127, 127, 0)):
-        x[rng.permutation(steps)[: steps // 12], :] = value if k else -128
-    sign = rng.choice([-127, 127], (steps, size))
-    return np.where(rng.random((steps, 1)) < 0.15, sign, x).astype(np.int8)
+def random_inputs(rng, steps, size, profile=1):
+    """int8, in numeric profile 2 int16 [shape=(steps, size)]: noise, silence, and steps at both ends of the range."""
+    most = 127 if profile == 1 else 32767
+    x = rng.integers(-most - 1, most + 1, (steps, size))
+    for value in (-most - 1, -most, most, 0):
+        x[rng.permutation(steps)[: steps // 12], :] = value
+    sign = rng.choice([-most, most], (steps, size))
+    return np.where(rng.random((steps, 1)) < 0.15, sign, x).astype(np.int8 if profile == 1 else np.int16)
 
 
 def assert_library_equals_reference(model_file, x, state=None):

@@ -6,6 +6,7 @@ import pytest
 from random_models import (
     CLAMPS,
     ENCODINGS,
+    PROFILES,
     SIZES,
     assert_library_equals_reference,
     random_inputs,
@@ -68,13 +69,14 @@ def test_every_weight_value_in_every_place_of_a_byte(encoding, code):
     np.testing.assert_array_equal(got, np.clip(weights[0].T.astype(int) * 100, -32768, 32767))
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("activation", ["none", "tanh", "relu", "sigmoid"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_dense_equals_reference(encoding, size, activation):
+def test_dense_equals_reference(profile, encoding, size, activation):
     rng = np.random.default_rng([12, ENCODINGS.index(encoding), size])
-    model = random_model(rng, "dense", encoding, output_size=size, activation=activation)
-    assert_library_equals_reference(model, random_inputs(rng, 24, model.layers[0].input_size))
+    model = random_model(rng, "dense", encoding, output_size=size, activation=activation, profile=profile)
+    assert_library_equals_reference(model, random_inputs(rng, 24, model.layers[0].input_size, profile))
 
 
 @pytest.mark.parametrize("three_quarters", [False, True])

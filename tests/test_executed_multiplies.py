@@ -63,6 +63,20 @@ def test_inference_executes_no_multiply(name, kernel, capsys):
 
 
 @pytest.mark.parametrize("name", TARGETS)
+def test_fine_networks_execute_no_multiply(name):
+    """Numeric profile 2: the golden files of it, every kind of layer and activation."""
+    target = TARGETS[name]
+    count_instructions.needs_counting(target)
+    program = targets.build_program(target, "check_golden")
+    paths = sorted((ROOT / "tests" / "golden").glob("*_fine*.ernn"))
+    instructions, result = count_instructions.count(target, program, *paths)
+    assert result.stdout.count("steps equal") == len(paths) > 10
+    inference = [i for i in instructions if i.source in inference_files()]
+    assert [i for i in inference if i.multiplies] == []
+    assert {"fine.c", "fine_activation.c", "fine_step.c", "matrix.c"} <= {i.source for i in inference}
+
+
+@pytest.mark.parametrize("name", TARGETS)
 def test_inference_calls_nothing_that_could_multiply(name):
     """Soft multiplies and divisions hide in helpers of the compiler's library; other objects, too."""
     target = TARGETS[name]

@@ -16,10 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import edge_runtime
-from edge_runtime import FormatError, FrontendConfig, Model
+from edge_runtime import FormatError, FrontendConfig, Model, activation_table, fine_table
 from edge_runtime import format as codec
 from edge_runtime._native import ffi, lib
-from edge_runtime.activation_table import TABLE_CRC
 from edge_runtime.format import DecoderConfig, Layer, Matrix, ModelFile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -34,7 +33,7 @@ slow_is_fine = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 def test_page_and_header_and_codec_have_the_same_rules():
     rows = re.findall(r"^\| R(\d+) \| (-\d+) \| `(ER_ERROR_\w+)` \|$", PAGE, re.M)
-    assert [int(rule) for rule, _, _ in rows] == list(range(1, 33))
+    assert [int(rule) for rule, _, _ in rows] == list(range(1, 34))
     assert {int(rule): name for rule, _, name in rows} == codec.RULE_STATUS
     assert {name: int(status) for _, status, name in rows} == {
         name: value for name, value in STATUSES.items() if value <= -10
@@ -73,8 +72,9 @@ def test_crc32_check_value():
     assert lib.er_crc32(ffi.NULL, 0) == 0
 
 
-def test_activation_table_crc_is_on_the_page():
-    assert f"0x{TABLE_CRC:08X}" in PAGE
+@pytest.mark.parametrize("crc", [activation_table.TABLE_CRC, fine_table.TABLE_CRC])
+def test_activation_table_crc_is_on_the_page(crc):
+    assert f"0x{crc:08X}" in PAGE
 
 
 # ------------------------------------------------------------------------------------ round trip
@@ -100,7 +100,13 @@ def model_files(draw):
             log_floor=draw(st.floats(2.0**-20, 10, width=32)),
         )
         input_size = frontend.feature_size
-    base = random_models.random_model(rng, kinds, input_size=input_size, output_size=draw(st.integers(1, 9)))
+    base = random_models.random_model(
+        rng,
+        kinds,
+        input_size=input_size,
+        output_size=draw(st.integers(1, 9)),
+        profile=draw(st.sampled_from(random_models.PROFILES)),
+    )
     outputs = base.output_size
     labels = None
     if draw(st.booleans()):
@@ -118,7 +124,8 @@ def model_files(draw):
             rng.integers(0, 65536, outputs).astype(np.uint16),
         )
     metadata = draw(st.dictionaries(key, text, max_size=4))
-    return ModelFile(base.input_scale, base.input_offset, base.layers, labels, frontend, decoder, metadata)
+    parts = labels, frontend, decoder, metadata
+    return ModelFile(base.input_scale, base.input_offset, base.layers, *parts, base.profile)
 
 
 def as_plain(value):
@@ -149,7 +156,8 @@ def test_round_trip(model_file):
     assert model.info["has_frontend"] == (model_file.frontend is not None)
     assert model.info["has_decoder"] == (model_file.decoder is not None)
     assert model.info["file_bytes"] == len(data)
-    assert model.info["state_size"] == sum(layer.state_size for layer in model_file.layers)
+    assert model.info["state_size"] == model_file.state_size
+    assert model.profile == model.info["profile"] == model_file.profile
     if model_file.frontend is not None:
         assert model.info["step_samples"] == model_file.frontend.step_samples
 
@@ -216,6 +224,27 @@ def dense(**changes):
     fields = {"clamp": 7, "operand_shift": 0, "left_shift": 0, **changes}
     matrix = Matrix("ternary", np.ones((1, 2, 3), np.int8), np.zeros((1, 2, 2), np.uint8), **fields)
     return Layer("dense", "none", 3, 2, (matrix,))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"profile": 3}, "profile: expected 1 or 2, got 3"),
+        ({"profile": 2, "bias": np.int16}, "bias: expected int32 in profile 2, got int16"),
+        ({"profile": 1, "bias": np.int32}, "bias: expected int16 in profile 1, got int32"),
+        ({"profile": 2, "state": 4}, "initial_state: expected 6 values in profile 2, got 4"),
+        ({"profile": 1, "state": 6}, "initial_state: expected 4 values in profile 1, got 6"),
+    ],
+)
+def test_model_file_refuses_parts_of_the_other_profile(change, message):
+    def matrix(columns):
+        bias = None if "bias" not in change else np.zeros(8, change["bias"])
+        return Matrix("binary", np.ones((1, 8, columns), np.int8), np.zeros((1, 8, 2), np.uint8), bias)
+
+    state = None if "state" not in change else np.zeros(change["state"], np.int16)
+    layer = Layer("lstm", "none", 3, 2, (matrix(3), matrix(2)), initial_state=state)
+    with pytest.raises(ValueError, match=message):
+        make_golden.model([layer], profile=change["profile"])
 
 
 @pytest.mark.parametrize(

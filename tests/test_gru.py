@@ -6,6 +6,7 @@ import pytest
 from random_models import (
     CLAMPS,
     ENCODINGS,
+    PROFILES,
     SIZES,
     assert_library_equals_reference,
     plain_matrix,
@@ -20,27 +21,35 @@ from edge_runtime.format import Layer
 GATE_STEP = 2.0**-8
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("reset_before", [False, True])
-def test_gru_equals_reference(reset_before, encoding, size):
+def test_gru_equals_reference(profile, reset_before, encoding, size):
     rng = np.random.default_rng([9, ENCODINGS.index(encoding), size])
-    model = random_model(rng, "gru", encoding, output_size=size, reset_before=reset_before)
-    x = random_inputs(rng, 24, model.layers[0].input_size)
+    model = random_model(rng, "gru", encoding, output_size=size, reset_before=reset_before, profile=profile)
+    x = random_inputs(rng, 24, model.layers[0].input_size, profile)
     assert_library_equals_reference(model, x)
     assert_library_equals_reference(model, x, random_int16(rng, size))
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("clamp", CLAMPS)
 @pytest.mark.parametrize("shared_scale", [False, True])
 @pytest.mark.parametrize("reset_before", [False, True])
-def test_gru_scale_variants_equal_reference(reset_before, shared_scale, clamp):
+def test_gru_scale_variants_equal_reference(profile, reset_before, shared_scale, clamp):
     for planes in (1,) if shared_scale else (1, 2, 3):
         rng = np.random.default_rng([91, clamp, planes])
         model = random_model(
-            rng, "gru", planes=planes, clamp=clamp, shared_scale=shared_scale, reset_before=reset_before
+            rng,
+            "gru",
+            planes=planes,
+            clamp=clamp,
+            shared_scale=shared_scale,
+            reset_before=reset_before,
+            profile=profile,
         )
-        assert_library_equals_reference(model, random_inputs(rng, 24, model.layers[0].input_size))
+        assert_library_equals_reference(model, random_inputs(rng, 24, model.layers[0].input_size, profile))
 
 
 @pytest.mark.parametrize("reset_before", [False, True])

@@ -6,6 +6,7 @@ import pytest
 from random_models import (
     CLAMPS,
     ENCODINGS,
+    PROFILES,
     SIZES,
     assert_library_equals_reference,
     plain_matrix,
@@ -20,31 +21,36 @@ from edge_runtime.format import Layer
 GATE_STEP = 2.0**-8
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_lstm_equals_reference(encoding, size):
+def test_lstm_equals_reference(profile, encoding, size):
     rng = np.random.default_rng([10, ENCODINGS.index(encoding), size])
-    model = random_model(rng, "lstm", encoding, output_size=size)
-    x = random_inputs(rng, 24, model.layers[0].input_size)
+    model = random_model(rng, "lstm", encoding, output_size=size, profile=profile)
+    x = random_inputs(rng, 24, model.layers[0].input_size, profile)
     assert_library_equals_reference(model, x)
-    assert_library_equals_reference(model, x, random_int16(rng, 2 * size))
+    assert_library_equals_reference(model, x, random_int16(rng, (1 + profile) * size))
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("clamp", CLAMPS)
 @pytest.mark.parametrize("shared_scale", [False, True])
-def test_lstm_scale_variants_equal_reference(shared_scale, clamp):
+def test_lstm_scale_variants_equal_reference(profile, shared_scale, clamp):
     for planes in (1,) if shared_scale else (1, 2, 3):
         rng = np.random.default_rng([101, clamp, planes])
-        model = random_model(rng, "lstm", planes=planes, clamp=clamp, shared_scale=shared_scale)
-        assert_library_equals_reference(model, random_inputs(rng, 24, model.layers[0].input_size))
+        model = random_model(
+            rng, "lstm", planes=planes, clamp=clamp, shared_scale=shared_scale, profile=profile
+        )
+        assert_library_equals_reference(model, random_inputs(rng, 24, model.layers[0].input_size, profile))
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("value", [-32768, 32767])
-def test_lstm_cell_saturates_as_the_reference_does(value):
+def test_lstm_cell_saturates_as_the_reference_does(profile, value):
     rng = np.random.default_rng(102)
-    model = random_model(rng, "lstm", output_size=65, initial_state=False)
-    x = random_inputs(rng, 24, model.layers[0].input_size)
-    assert_library_equals_reference(model, x, np.full(130, value, np.int16))
+    model = random_model(rng, "lstm", output_size=65, initial_state=False, profile=profile)
+    x = random_inputs(rng, 24, model.layers[0].input_size, profile)
+    assert_library_equals_reference(model, x, np.full(65 * (1 + profile), value, np.int16))
 
 
 def test_lstm_follows_the_real_equations():

@@ -288,6 +288,7 @@ def test_info_describes_a_model(tmp_path):
     assert "6 x 26 pow2, 8 bits per weight" in text.stdout
     assert "blank one two three four unknown" in text.stdout
     facts = json.loads(command("info", str(path), "--json").stdout)
+    assert "numerics   profile 1" in text.stdout and facts["profile"] == 1
     assert facts["file_bytes"] == len(tone_model())
     assert facts["layers"][0]["kind"] == "dense"
     assert facts["labels"][1] == "one"

@@ -189,6 +189,7 @@ def test_inference_objects_hold_no_multiply(target, level, tmp_path):
     objects, objdump = compile_sources(target, level, inference_sources(), tmp_path, kernels=True)
     functions, found = multiplies(objdump, objects)
     assert {"er_gru_step", "er_ternary_gemv_scalar", "er_stream_step_quantized"} <= functions
+    assert {"er_fine_layer_step", "er_fine_tanh", "er_stream_step_quantized16"} <= functions
     isa = {"aarch64": {"neon"}, "armv": {"neon"}, "x86_64": {"avx2", "avx512"}}
     for machine, words in isa.items():
         if machine in target or (machine == os.uname().machine and TARGETS[target][2] == "objdump"):
@@ -241,15 +242,13 @@ def test_shipped_library_holds_no_multiply(tmp_path):
         for path in (NATIVE / "src").rglob("*.c")
         if path not in inference and f"{path.stem}.o" not in {o.name for o in objects}
     ]
-    headers = [NATIVE / "src" / name for name in ("fixed.h", "kernels/lookup.h")]
+    headers = [NATIVE / "src" / name for name in ("fixed.h", "fine_fixed.h", "kernels/lookup.h")]
     wanted = defined_functions(inference + headers) - defined_functions(others) | compiled
     functions, found = multiplies("objdump", [library_path])
     if "er_gru_step" not in functions:
         pytest.skip(f"{library_path} is stripped, or of another architecture")
     exported = {
-        "er_stream_step_quantized",
-        "er_stream_run_quantized",
-        "er_stream_step_many_quantized",
+        f"er_stream_{name}_quantized{end}" for name in ("step", "run", "step_many") for end in ("", "16")
     }
     kernels = {path.stem for path in inference if path.parent.name == "kernels"}
     assert exported | {f"er_{name}" for name in kernels} <= wanted & functions

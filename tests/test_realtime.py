@@ -11,6 +11,7 @@ from targets import ROOT, TARGETS
 
 MODEL = ROOT / "edge_runtime" / "models" / "digits.ernn"
 RECORDING = ROOT / "apps" / "demo_samples" / "robot.wav"
+FINE = ROOT / "tests" / "golden" / "lstm_ternary_fine.ernn"
 #: The C library's functions that an object needs once, when it is made or released.
 LIFE_CYCLE = {"malloc", "free"}
 #: Those that are plain computations on memory.
@@ -40,12 +41,12 @@ def program(here):
 
 
 def test_real_time_functions_keep_their_promise(program):
-    lines = targets.run([program, MODEL, RECORDING]).splitlines()
+    lines = targets.run([program, MODEL, RECORDING, FINE]).splitlines()
     expected = re.compile(r"(.*): 0 allocations or releases, 0 locks, 0 system calls \(work: [1-9]\d*\)")
     matches = [expected.fullmatch(line) for line in lines]
     assert all(matches), lines
     names = {match.group(1).split(" at ")[0] for match in matches}
-    assert names == {"stream", "front end", "decoder", "resampler", "recognizer"}
+    assert names == {"stream", "fine stream", "front end", "decoder", "resampler", "recognizer"}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from word_models import babble_audio, babble_model, tone, tone_model, tone_signal
+from word_models import babble_audio, babble_model, in_profile_2, tone, tone_model, tone_signal
 
 import edge_runtime as er
 from edge_runtime._native import ffi, lib
@@ -46,6 +46,19 @@ def test_tones_are_recognized(tones):
     for word, start in zip(words, starts, strict=True):
         assert word.end_s == pytest.approx(start + 0.25, abs=0.06)
         assert 0.5 <= word.confidence <= 1
+
+
+def test_tones_are_recognized_in_numeric_profile_2(tones):
+    said = ["one", "two", "three", "unknown", "four", "one", "one"]
+    model = er.Model.from_bytes(in_profile_2(tone_model(threshold=0.5)))
+    assert model.profile == 2
+    signal = tone_signal(said)
+    words = recognize(model.recognizer(), signal)
+    assert words == recognize(model.recognizer(), signal, 161)
+    expected = recognize(tones.recognizer(), signal)
+    assert labels(words) == labels(expected)
+    for word, wanted in zip(words, expected, strict=True):
+        assert word.confidence == pytest.approx(wanted.confidence, abs=0.05)
 
 
 def test_last_word_needs_no_silence_after_it(tones):

@@ -11,6 +11,7 @@ from random_models import (
     ENCODINGS,
     KERNELS,
     KINDS,
+    PROFILES,
     assert_library_equals_reference,
     random_inputs,
     random_int16,
@@ -42,27 +43,30 @@ def stack_of(seed, kinds, **options):
     seed=st.integers(0, 2**32 - 1),
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
     encoding=st.sampled_from((None, *ENCODINGS)),
+    profile=st.sampled_from(PROFILES),
 )
-def test_any_model_equals_reference(seed, kinds, encoding):
+def test_any_model_equals_reference(seed, kinds, encoding, profile):
     rng = np.random.default_rng(seed)
-    model_file = random_model(rng, kinds, encoding)
-    x = random_inputs(rng, 12, model_file.layers[0].input_size)
+    model_file = random_model(rng, kinds, encoding, profile=profile)
+    x = random_inputs(rng, 12, model_file.layers[0].input_size, profile)
     assert_library_equals_reference(model_file, x)
     state = reference.ReferenceStream(model_file).state
     if state.size:
         assert_library_equals_reference(model_file, x, random_int16(rng, state.size))
 
 
-def test_sixteen_layers_equal_reference():
+@pytest.mark.parametrize("profile", PROFILES)
+def test_sixteen_layers_equal_reference(profile):
     rng = np.random.default_rng(160)
-    model_file = random_model(rng, [KINDS[k % 4] for k in range(16)])
-    assert_library_equals_reference(model_file, random_inputs(rng, 24, model_file.layers[0].input_size))
+    model_file = random_model(rng, [KINDS[k % 4] for k in range(16)], profile=profile)
+    assert_library_equals_reference(model_file, random_inputs(rng, 24, model_file.input_size, profile))
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("kinds", STACKS, ids="-".join)
-def test_run_equals_steps_equals_split_runs(kinds):
-    _, model, rng = stack_of(1, kinds)
-    x = random_inputs(rng, 61, model.input_size)
+def test_run_equals_steps_equals_split_runs(kinds, profile):
+    _, model, rng = stack_of(1, kinds, profile=profile)
+    x = random_inputs(rng, 61, model.input_size, profile)
     whole = model.stream().run_quantized(x)
     stream = model.stream()
     np.testing.assert_array_equal(np.array([stream.step_quantized(row) for row in x]), whole)
@@ -78,9 +82,10 @@ def test_run_equals_steps_equals_split_runs(kinds):
     np.testing.assert_array_equal(np.concatenate(parts), whole[:18])
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("kinds", STACKS, ids="-".join)
-def test_float_run_equals_steps_equals_reference(kinds):
-    model_file, model, rng = stack_of(2, kinds)
+def test_float_run_equals_steps_equals_reference(kinds, profile):
+    model_file, model, rng = stack_of(2, kinds, profile=profile)
     x = rng.normal(0, 3, (40, model.input_size)).astype(np.float32)
     x[3] = np.nan
     x[4], x[5] = np.inf, -np.inf
@@ -91,15 +96,16 @@ def test_float_run_equals_steps_equals_reference(kinds):
     np.testing.assert_array_equal(whole, reference.ReferenceStream(model_file).run(x))
 
 
-def test_quantized_inputs_equal_reference_at_ties_and_limits():
-    model_file, model, rng = stack_of(3, ("dense",), input_size=64)
+@pytest.mark.parametrize(("profile", "most"), [(1, 127), (2, 32767)])
+def test_quantized_inputs_equal_reference_at_ties_and_limits(profile, most):
+    model_file, model, rng = stack_of(3, ("dense",), input_size=64, profile=profile)
     x = rng.normal(0, 4, (500, 64)).astype(np.float32)
     scale, offset = model_file.input_scale, model_file.input_offset
-    ties = (rng.integers(-130, 131, (500, 64)) + 0.5 - offset) / scale
+    ties = (rng.integers(-most - 3, most + 4, (500, 64)) + 0.5 - offset) / scale
     x = np.concatenate([x, ties.astype(np.float32), np.nextafter(ties.astype(np.float32), np.float32(0))])
     got = model.quantize_input(x)
     np.testing.assert_array_equal(got, reference.quantize_input(model_file, x))
-    assert got.min() == -127 and got.max() == 127
+    assert got.min() == -most and got.max() == most
 
 
 def test_empty_run_changes_nothing():
@@ -112,10 +118,11 @@ def test_empty_run_changes_nothing():
     np.testing.assert_array_equal(stream.state, before)
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("kinds", STACKS, ids="-".join)
-def test_reset_returns_to_the_initial_state(kinds):
-    model_file, model, rng = stack_of(5, kinds, initial_state=True)
-    x = random_inputs(rng, 24, model.input_size)
+def test_reset_returns_to_the_initial_state(kinds, profile):
+    model_file, model, rng = stack_of(5, kinds, profile=profile, initial_state=True)
+    x = random_inputs(rng, 24, model.input_size, profile)
     stream = model.stream()
     initial = stream.state
     np.testing.assert_array_equal(initial, reference.ReferenceStream(model_file).state)
@@ -126,10 +133,11 @@ def test_reset_returns_to_the_initial_state(kinds):
     np.testing.assert_array_equal(stream.run_quantized(x), first)
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("kinds", STACKS, ids="-".join)
-def test_state_moves_to_another_stream(kinds):
-    _, model, rng = stack_of(6, kinds)
-    x = random_inputs(rng, 48, model.input_size)
+def test_state_moves_to_another_stream(kinds, profile):
+    _, model, rng = stack_of(6, kinds, profile=profile)
+    x = random_inputs(rng, 48, model.input_size, profile)
     whole = model.stream().run_quantized(x)
     one, other = model.stream(), model.stream()
     one.run_quantized(x[:20])
@@ -144,12 +152,13 @@ def test_state_moves_to_another_stream(kinds):
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
     clamp=st.sampled_from([7, 12, 31]),
     moving=st.sampled_from([0.0, 0.02, 0.2, 1.0]),
+    profile=st.sampled_from(PROFILES),
 )
-def test_skipping_changes_no_bit(seed, kinds, clamp, moving):
+def test_skipping_changes_no_bit(seed, kinds, clamp, moving, profile):
     """Inputs of which a share moves; resets, states that move a little, runs and steps in turn."""
     rng = np.random.default_rng(seed)
-    model_file = random_model(rng, kinds, "ternary", planes=1, clamp=clamp)
-    x = random_inputs(rng, 30, model_file.layers[0].input_size)
+    model_file = random_model(rng, kinds, "ternary", planes=1, clamp=clamp, profile=profile)
+    x = random_inputs(rng, 30, model_file.layers[0].input_size, profile)
     for t in range(1, len(x)):
         x[t] = np.where(rng.random(x.shape[1]) < moving, x[t], x[t - 1])
     for kernel in KERNELS:
@@ -200,11 +209,12 @@ def test_streams_of_one_model_do_not_touch_each_other():
     np.testing.assert_array_equal(np.array([q for _, q in got]), want_b)
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("kinds", STACKS, ids="-".join)
 @pytest.mark.parametrize("count", [1, 3, 4, 9])
-def test_step_of_many_streams_equals_their_own_steps(kinds, count):
-    model_file, model, rng = stack_of(20, kinds)
-    x = random_inputs(rng, 15 * count, model.input_size).reshape(15, count, model.input_size)
+def test_step_of_many_streams_equals_their_own_steps(kinds, profile, count):
+    model_file, model, rng = stack_of(20, kinds, profile=profile)
+    x = random_inputs(rng, 15 * count, model.input_size, profile).reshape(15, count, model.input_size)
     streams = [model.stream() for _ in range(count)]
     streams[0].run_quantized(x[:, 0])  # one is elsewhere already
     got = np.array([edge_runtime.Stream.step_many_quantized(streams, row) for row in x])
@@ -291,25 +301,31 @@ def test_two_threads_on_two_streams_give_the_same_bits():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("value", [-128, -127, 127])
-def test_constant_extreme_input_for_long_equals_reference(kind, value):
+@pytest.mark.parametrize(
+    ("profile", "value"), [(1, -128), (1, -127), (1, 127), (2, -32768), (2, -32767), (2, 32767)]
+)
+def test_constant_extreme_input_for_long_equals_reference(kind, profile, value):
     rng = np.random.default_rng([17, KINDS.index(kind)])
-    model_file = random_model(rng, kind, input_size=127, clamp=32767)
-    assert_library_equals_reference(model_file, np.full((60, 127), value, np.int8))
+    model_file = random_model(rng, kind, input_size=127, clamp=32767, profile=profile)
+    dtype = np.int8 if profile == 1 else np.int16
+    assert_library_equals_reference(model_file, np.full((60, 127), value, dtype))
 
 
-def test_minus_128_is_read_as_minus_127():
-    _, model, rng = stack_of(9, ("gru", "dense"))
-    x = random_inputs(rng, 24, model.input_size)
-    expected = model.stream().run_quantized(np.maximum(x, -127))
-    x[x == -127] = -128
+@pytest.mark.parametrize("profile", PROFILES)
+def test_least_integer_is_read_as_the_one_above_it(profile):
+    _, model, rng = stack_of(9, ("gru", "dense"), profile=profile)
+    x = random_inputs(rng, 24, model.input_size, profile)
+    least = np.iinfo(x.dtype).min
+    expected = model.stream().run_quantized(np.maximum(x, least + 1))
+    x[x == least + 1] = least
     np.testing.assert_array_equal(model.stream().run_quantized(x), expected)
 
 
-def test_stream_in_the_callers_memory():
+@pytest.mark.parametrize("profile", PROFILES)
+def test_stream_in_the_callers_memory(profile):
     """Placed where told, nothing written outside, and the same bits as one from er_stream_create."""
-    _, model, rng = stack_of(10, ("lstm", "gru", "dense"))
-    x = random_inputs(rng, 24, model.input_size)
+    _, model, rng = stack_of(10, ("lstm", "gru", "dense"), profile=profile)
+    x = random_inputs(rng, 24, model.input_size, profile)
     handle = model._open_handle()
     size = lib.er_stream_size(handle)
     assert size == model.info["stream_bytes"]
@@ -321,10 +337,9 @@ def test_stream_in_the_callers_memory():
     assert lib.er_stream_init(block + start, size, handle, out) == lib.ER_OK
     assert int(ffi.cast("uintptr_t", out[0])) == int(ffi.cast("uintptr_t", block + start))
     logits = np.empty((len(x), model.output_size), np.int16)
-    status = lib.er_stream_run_quantized(
-        out[0], ffi.from_buffer("int8_t[]", x), len(x), ffi.from_buffer("int16_t[]", logits)
-    )
-    assert status == lib.ER_OK
+    function = lib.er_stream_run_quantized if profile == 1 else lib.er_stream_run_quantized16
+    inputs = ffi.from_buffer(f"{x.dtype}_t[]", x)
+    assert function(out[0], inputs, len(x), ffi.from_buffer("int16_t[]", logits)) == lib.ER_OK
     np.testing.assert_array_equal(logits, model.stream().run_quantized(x))
     content = bytes(ffi.buffer(block))
     assert set(content[:start]) == {0xA5}
@@ -344,8 +359,46 @@ def test_stream_memory_that_does_not_fit_is_refused():
     assert out[0] == ffi.NULL
 
 
-def test_null_arguments_are_refused():
-    _, model, _ = stack_of(12, ("gru",))
+@pytest.mark.parametrize("profile", PROFILES)
+def test_functions_of_the_other_profile_are_refused(profile):
+    _, model, _ = stack_of(22, ("gru",), input_size=4, output_size=4, profile=profile)
+    handle, own = model._open_handle(), model.stream()
+    stream = own._open_handle()
+    streams = ffi.new("er_stream *[]", [stream])
+    before = own.state
+    features = ffi.new("float[4]", [1.0] * 4)
+    space = ffi.new("int16_t[4]", [7] * 4)
+    bytes_of = ffi.cast("int8_t *", ffi.new("int16_t[4]"))
+    x, end, other = (bytes_of, "16", "") if profile == 1 else (ffi.new("int16_t[4]"), "", "16")
+    wrong = {name: getattr(lib, f"er_stream_{name}_quantized{end}") for name in ("step", "run", "step_many")}
+    right = {
+        name: getattr(lib, f"er_stream_{name}_quantized{other}") for name in ("step", "run", "step_many")
+    }
+    wrong_x = ffi.cast("int16_t *" if profile == 1 else "int8_t *", x)
+    bad = lib.ER_ERROR_ARGUMENT
+    assert wrong["step"](stream, wrong_x, space) == bad
+    assert wrong["run"](stream, wrong_x, 1, space) == bad
+    assert wrong["step_many"](streams, 1, wrong_x, space) == bad
+    quantize = getattr(lib, f"er_model_quantize_input{end}")
+    assert quantize(handle, features, wrong_x) == bad
+    assert list(space) == [7] * 4
+    np.testing.assert_array_equal(own.state, before)
+    assert right["step"](stream, x, space) == lib.ER_OK
+    assert right["run"](stream, x, 1, space) == lib.ER_OK
+    assert right["step_many"](streams, 1, x, space) == lib.ER_OK
+    for wrong_type in (np.int16, np.int32) if profile == 1 else (np.int8, np.int32):
+        with pytest.raises(ValueError, match=f"x: expected int{8 * profile}"):
+            own.step_quantized(np.zeros(4, wrong_type))
+        with pytest.raises(ValueError, match=f"x: expected int{8 * profile}"):
+            own.run_quantized(np.zeros((3, 4), wrong_type))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_null_arguments_are_refused(profile):
+    _, model, _ = stack_of(12, ("gru",), profile=profile)
+    end = "" if profile == 1 else "16"
+    step, run = (getattr(lib, f"er_stream_{name}_quantized{end}") for name in ("step", "run"))
+    many = getattr(lib, f"er_stream_step_many_quantized{end}")
     handle = model._open_handle()
     stream = model.stream()._open_handle()
     bad = lib.ER_ERROR_ARGUMENT
@@ -356,16 +409,19 @@ def test_null_arguments_are_refused():
     assert lib.er_stream_create(handle, ffi.NULL) == bad
     assert lib.er_stream_init(ffi.NULL, 0, handle, out) == bad
     assert lib.er_stream_init(block, 64, ffi.NULL, out) == bad
-    for function in (lib.er_stream_step_quantized, lib.er_stream_step):
+    for function in (step, lib.er_stream_step):
         assert function(ffi.NULL, ffi.NULL, ffi.NULL) == bad
         assert function(stream, ffi.NULL, ffi.NULL) == bad
-    for function in (lib.er_stream_run_quantized, lib.er_stream_run):
+    for function in (run, lib.er_stream_run):
         assert function(ffi.NULL, ffi.NULL, 0, ffi.NULL) == bad
         assert function(stream, ffi.NULL, 1, ffi.NULL) == bad
         assert function(stream, ffi.NULL, 0, ffi.NULL) == lib.ER_OK
     assert lib.er_stream_get_state(stream, ffi.NULL) == bad
     assert lib.er_stream_set_state(stream, ffi.NULL) == bad
     assert lib.er_stream_set_state(ffi.NULL, ffi.NULL) == bad
-    assert lib.er_model_quantize_input(handle, ffi.NULL, ffi.NULL) == bad
+    streams = ffi.new("er_stream *[]", [stream])
+    assert many(ffi.NULL, 1, ffi.NULL, ffi.NULL) == many(streams, 1, ffi.NULL, ffi.NULL) == bad
+    assert many(ffi.NULL, 0, ffi.NULL, ffi.NULL) == lib.ER_OK
+    assert getattr(lib, f"er_model_quantize_input{end}")(handle, ffi.NULL, ffi.NULL) == bad
     lib.er_stream_reset(ffi.NULL)
     lib.er_stream_destroy(ffi.NULL)

@@ -5,6 +5,7 @@
 `babble_model` has random GRU weights: its words mean nothing, but every bit of its past matters.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -85,6 +86,22 @@ def tone_model(threshold=0.0, delay_ms=DELAY_MS):
     matrix = Matrix("pow2", weights, scales, bias, clamp=127, left_shift=shift)
     layer = Layer("dense", "none", config.feature_size, outputs, (matrix,))
     return _file(config, scale, offset, (layer,), TONE_LABELS, threshold, delay_ms)
+
+
+def in_profile_2(data):
+    """The same model of one dense layer in numeric profile 2: inputs 256 times as fine, pre-activations 32 times."""
+    file = ModelFile.from_bytes(data)
+    (layer,) = file.layers
+    (matrix,) = layer.matrices
+    bias = matrix.bias.astype(np.int32) * 32
+    matrix = dataclasses.replace(matrix, bias=bias, clamp=32767, left_shift=matrix.left_shift - 3)
+    return dataclasses.replace(
+        file,
+        input_scale=file.input_scale * 256,
+        input_offset=file.input_offset * 256,
+        layers=(dataclasses.replace(layer, matrices=(matrix,)),),
+        profile=2,
+    ).to_bytes()
 
 
 @functools.cache

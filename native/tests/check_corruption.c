@@ -66,8 +66,9 @@ static void use(const er_model *model, int with_audio)
     er_recognizer *recognizer;
     const char *key;
     const char *value;
-    int8_t *x;
+    int16_t *x;                 /* also as so many int8 */
     int16_t *logits;
+    er_status status;
     uint32_t i;
     size_t length = 0;
 
@@ -89,12 +90,14 @@ static void use(const er_model *model, int with_audio)
     if (er_stream_create(model, &stream) != ER_OK) {
         die("stream failed", 0, 0);
     }
-    x = malloc(STEPS * (size_t)info.input_size);
+    x = malloc(STEPS * (size_t)info.input_size * sizeof *x);
     logits = malloc(STEPS * (size_t)info.output_size * sizeof *logits);
     for (i = 0; i < STEPS * info.input_size; i++) {
-        x[i] = (int8_t)(i * 89 + i / 7);
+        x[i] = (int16_t)(i * 20011 + i / 7);
     }
-    if (er_stream_run_quantized(stream, x, STEPS, logits) != ER_OK) {
+    status = info.profile == 2 ? er_stream_run_quantized16(stream, x, STEPS, logits)
+                               : er_stream_run_quantized(stream, (int8_t *)x, STEPS, logits);
+    if (status != ER_OK) {
         die("run failed", 0, 0);
     }
     free(x);
@@ -137,7 +140,7 @@ static int try(const uint8_t *data, size_t size, int with_audio, counts *counts_
         er_model_destroy(model);
         counts_io->accepted++;
     } else {
-        if (model != NULL || error.status != status || error.rule < 1 || error.rule > 32 ||
+        if (model != NULL || error.status != status || error.rule < 1 || error.rule > 33 ||
             status > ER_ERROR_TRUNCATED || status < ER_ERROR_METADATA || error.offset > size) {
             die("refused without a proper error", (size_t)error.offset, error.rule);
         }

@@ -74,30 +74,40 @@ static void check_file(const char *path, const er_model *model)
     char *at, *text = read_table(path, &at);
     const size_t capacity = strlen(text);       /* more than there are steps */
     int8_t *x;
-    int16_t *expected, *found;
+    int16_t *x16, *expected, *found;
     size_t steps, i;
 
     if (er_model_describe(model, &info) != ER_OK || er_stream_create(model, &stream) != ER_OK) {
         stop(path, "no stream");
     }
     x = take_memory(capacity * info.input_size);
+    x16 = take_memory(capacity * info.input_size * sizeof *x16);
     expected = take_memory(capacity * info.output_size * sizeof *expected);
     found = take_memory(capacity * info.output_size * sizeof *found);
     at++;
     for (steps = 0; *at != 0; steps++) {
         for (i = 0; i < info.input_size; i++) {
-            x[steps * info.input_size + i] = (int8_t)take_number(&at, path);
+            x16[steps * info.input_size + i] = (int16_t)take_number(&at, path);
+            x[steps * info.input_size + i] = (int8_t)x16[steps * info.input_size + i];
         }
         for (i = 0; i < info.output_size; i++) {
             expected[steps * info.output_size + i] = (int16_t)take_number(&at, path);
         }
     }
     for (i = 0; i < steps; i++) {
-        er_stream_step_quantized(stream, x + i * info.input_size, found);
+        if (info.profile == 2) {
+            er_stream_step_quantized16(stream, x16 + i * info.input_size, found);
+        } else {
+            er_stream_step_quantized(stream, x + i * info.input_size, found);
+        }
         compare(path, "step", i, found, expected + i * info.output_size, info.output_size);
     }
     er_stream_reset(stream);
-    er_stream_run_quantized(stream, x, steps, found);
+    if (info.profile == 2) {
+        er_stream_run_quantized16(stream, x16, steps, found);
+    } else {
+        er_stream_run_quantized(stream, x, steps, found);
+    }
     for (i = 0; i < steps; i++) {
         compare(path, "run", i, found + i * info.output_size, expected + i * info.output_size,
                 info.output_size);
@@ -106,6 +116,7 @@ static void check_file(const char *path, const er_model *model)
     er_stream_destroy(stream);
     free(found);
     free(expected);
+    free(x16);
     free(x);
     free(text);
 }

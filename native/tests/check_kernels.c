@@ -739,13 +739,23 @@ static void check_skipping(const struct er_model *scalar, const struct er_model 
     free(x);
 }
 
-/* Networks of one to three layers, step by step beside the scalar kernels. */
+/* A step in whichever profile the network has. */
+static void take_step(er_stream *stream, const int8_t *x, const int16_t *x16, int16_t *logits)
+{
+    if (stream->model->profile == ER_PROFILE_FINE) {
+        er_stream_step_quantized16(stream, x16, logits);
+    } else {
+        er_stream_step_quantized(stream, x, logits);
+    }
+}
+
+/* Networks of one to three layers, step by step beside the scalar kernels, a fifth of them in numeric profile 2. */
 static void check_network(const er_kernels *kernels, random_state *random, unsigned long rounds)
 {
     er_product_kind kinds[8];
     er_kernels any_size = *kernels;
     unsigned long round, layers = 0, fast_gates = 0, unshifted = 0, matrices = 0, fast_products = 0, kept = 0;
-    unsigned long carried = 0, wide = 0, exact = 0;
+    unsigned long carried = 0, wide = 0, exact = 0, fine = 0;
     uint32_t i, k, step;
 
     for (i = 0; i < kernels->product_count; i++) {      /* every kind of product, however small the network is */
@@ -763,6 +773,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
         void *memory[2];
         int16_t *state[2], *logits[2];
         int8_t *x = take_memory(input_size);
+        int16_t *x16 = take_memory(sizeof *x16 * input_size);
 
         for (i = 0; i < layer_count; i++) {
             specs[i] = random_spec(random);
@@ -777,6 +788,10 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
             }
         }
         random_network(random, &network, input_size, specs, layer_count);
+        if (round % 5 == 4) {
+            make_fine(random, &network);
+            fine++;
+        }
         for (k = 0; k < 2; k++) {
             plan_network(&model[k], &network, k == 0          ? er_kernels_find("scalar")
                                                                   : round % 2 ? &any_size
@@ -787,7 +802,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
             state[k] = take_memory(sizeof(int16_t) * network.state_size);
             logits[k] = take_memory(sizeof(int16_t) * network.output_size);
         }
-        for (i = 0; i < layer_count; i++) {
+        for (i = 0; i < layer_count && network.profile == ER_PROFILE_TRAINED; i++) {
             const er_layer *layer = &model[1].layers[i];
             const er_matrix *w_h = layer->halves != NULL ? layer->halves : &layer->matrix[1];
 
@@ -811,6 +826,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
             for (i = 0; i < input_size; i++) {
                 x[i] = (int8_t)(how == 0 ? (random_below(random, 2) ? 127 : -128)
                                          : (int)random_below(random, 256) - 128);
+                x16[i] = random_i16(random);
             }
             if (step % 4 == 3) {
                 for (i = 0; i < network.state_size; i++) {
@@ -821,7 +837,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
                 if (step % 4 == 3) {
                     er_stream_set_state(stream[k], state[0]);
                 }
-                er_stream_step_quantized(stream[k], x, logits[k]);
+                take_step(stream[k], x, x16, logits[k]);
             }
             for (k = 0; k < 2; k++) {
                 er_stream_get_state(stream[k], state[k]);
@@ -833,7 +849,7 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
                 fail("network", "states differ, round", round);
             }
         }
-        if (round % 4 < 2) {
+        if (round % 4 < 2 && network.profile == ER_PROFILE_TRAINED) {
             check_together(&model[0], &model[1], random, round);
             check_skipping(&model[0], &model[1], random, round);
         }
@@ -844,11 +860,12 @@ static void check_network(const er_kernels *kernels, random_state *random, unsig
             free(logits[k]);
         }
         free(x);
+        free(x16);
         random_network_free(&network);
     }
     printf("%-8s network     ok: %lu networks; %lu of %lu layers and %lu of %lu products fast, %lu layers wide, "
-           "%lu with unshifted scales, %lu exact, %lu tables kept, %lu sums carried\n",
-           isa, rounds, fast_gates, layers, fast_products, matrices, wide, unshifted, exact, kept, carried);
+           "%lu with unshifted scales, %lu exact, %lu tables kept, %lu sums carried; %lu networks fine\n",
+           isa, rounds, fast_gates, layers, fast_products, matrices, wide, unshifted, exact, kept, carried, fine);
     if (fast_gates < layers || fast_products < matrices) {
         fail("network", "a layer fell back to scalar, fast layers", fast_gates);
     }

@@ -107,6 +107,9 @@ typedef struct bench {
     er_word words[CAPACITY];
     er_stream *streams[5];      /* stream and others */
     er_stream *stream;
+    er_model *fine;             /* of numeric profile 2 */
+    er_stream *fine_streams[2];
+    int16_t *x16;
     er_frontend *frontend;
     er_resampler *resampler;
     er_decoder *decoder;
@@ -149,6 +152,26 @@ static er_status use_stream(bench *b, size_t *work_out)
     TRY(er_stream_get_state(b->stream, b->state));
     TRY(er_stream_set_state(b->stream, b->state));
     *work_out += 4 * steps;
+    return ER_OK;
+}
+
+/* Buffers are those of the other model, which is larger. */
+static er_status use_fine_stream(bench *b, size_t *work_out)
+{
+    const size_t steps = 20;
+    er_stream *stream = b->fine_streams[0];
+
+    er_stream_reset(stream);
+    TRY(er_model_quantize_input16(b->fine, b->samples, b->x16));
+    TRY(er_stream_step_quantized16(stream, b->x16, b->logits));
+    TRY(er_stream_step(stream, b->samples, b->y));
+    TRY(er_stream_run(stream, b->samples, steps, b->y));
+    TRY(er_stream_run_quantized16(stream, b->x16, steps, b->logits));
+    TRY(er_stream_step_many(b->fine_streams, 2, b->samples, b->y));
+    TRY(er_stream_step_many_quantized16(b->fine_streams, 2, b->x16, b->logits));
+    TRY(er_stream_get_state(stream, b->state));
+    TRY(er_stream_set_state(stream, b->state));
+    *work_out += 2 * steps;
     return ER_OK;
 }
 
@@ -397,6 +420,24 @@ static int run_control(const char *name)
     stop(name, "no such control");
 }
 
+static void prepare_fine(bench *b, const char *path)
+{
+    er_model_info info;
+    int i;
+
+    check(er_model_create_from_file(path, NULL, &b->fine, NULL), path);
+    check(er_model_describe(b->fine, &info), path);
+    if (info.input_size > b->info.input_size || info.output_size > b->info.output_size ||
+        info.state_size > b->info.state_size) {
+        stop(path, "larger than the other model");
+    }
+    b->x16 = take_memory(20 * (size_t)info.input_size * sizeof *b->x16);
+    memset(b->x16, 3, 20 * (size_t)info.input_size * sizeof *b->x16);
+    for (i = 0; i < 2; i++) {
+        check(er_stream_create(b->fine, &b->fine_streams[i]), "stream");
+    }
+}
+
 static void prepare(bench *b, const char *model_path, const char *recording)
 {
     uint32_t sample_rate;
@@ -444,12 +485,14 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "--control") == 0) {
         return run_control(argv[2]);
     }
-    if (argc != 3) {
-        fprintf(stderr, "usage: check_realtime MODEL.ernn RECORDING | --control NAME\n");
+    if (argc != 4) {
+        fprintf(stderr, "usage: check_realtime MODEL.ernn RECORDING FINE.ernn | --control NAME\n");
         return 2;
     }
     prepare(&b, argv[1], argv[2]);
+    prepare_fine(&b, argv[3]);
     all &= keeps_promise("stream", use_stream, &b);
+    all &= keeps_promise("fine stream", use_fine_stream, &b);
     all &= keeps_promise("front end", use_frontend, &b);
     all &= keeps_promise("decoder", use_decoder, &b);
     for (i = 0; i < sizeof rates / sizeof *rates; i++) {

@@ -34,13 +34,13 @@ static void parse(const uint8_t *data, size_t size)
     er_stream *stream;
     er_model_info info;
     er_error error;
-    int8_t *x;
+    int16_t *x;                 /* also as so many int8 */
     int16_t *logits;
     uint32_t i;
     er_status status = er_model_create(data, size, &options, &model, &error);
 
     if (status != ER_OK) {
-        if (error.status != status || error.rule < 1 || error.rule > 32 || error.offset > size) {
+        if (error.status != status || error.rule < 1 || error.rule > 33 || error.offset > size) {
             abort();
         }
         return;
@@ -53,10 +53,12 @@ static void parse(const uint8_t *data, size_t size)
             abort();
         }
     }
-    x = malloc(2 * (size_t)info.input_size);
+    x = malloc(2 * (size_t)info.input_size * sizeof *x);
     logits = malloc(2 * (size_t)info.output_size * sizeof *logits);
-    memset(x, 93, 2 * (size_t)info.input_size);
-    if (er_stream_run_quantized(stream, x, 2, logits) != ER_OK) {
+    memset(x, 93, 2 * (size_t)info.input_size * sizeof *x);
+    status = info.profile == 2 ? er_stream_run_quantized16(stream, x, 2, logits)
+                               : er_stream_run_quantized(stream, (int8_t *)x, 2, logits);
+    if (status != ER_OK) {
         abort();
     }
     free(x);

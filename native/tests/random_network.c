@@ -154,6 +154,7 @@ void random_network(random_state *random, struct er_model *model, uint32_t input
     uint32_t i;
 
     memset(model, 0, sizeof *model);
+    model->profile = ER_PROFILE_TRAINED;
     model->input_size = model->max_size = input_size;
     model->layer_count = layer_count;
     for (i = 0; i < layer_count; i++) {
@@ -194,6 +195,39 @@ void random_network(random_state *random, struct er_model *model, uint32_t input
         input_size = spec->units;
     }
     model->output_size = input_size;
+}
+
+void make_fine(random_state *random, struct er_model *model)
+{
+    uint32_t i, k, row, byte;
+
+    model->profile = ER_PROFILE_FINE;
+    for (i = 0; i < model->layer_count; i++) {
+        er_layer *layer = &model->layers[i];
+
+        if (layer->kind == ER_LAYER_LSTM) {
+            layer->state_size += layer->output_size;
+            model->state_size += layer->output_size;
+        }
+        for (k = 0; k < layer->matrix_count; k++) {
+            er_matrix *matrix = &layer->matrix[k];
+            uint8_t *bias = take_memory(4 * (size_t)matrix->rows);
+            const uint32_t up = random_below(random, 12);
+
+            if ((layer->flags & ER_LAYER_SHARED_SCALE) == 0) {
+                matrix->left_shift = matrix->left_shift > 10 ? 15 : matrix->left_shift + 5;
+            }
+            for (row = 0; row < matrix->rows; row++) {
+                const uint32_t b = (uint32_t)random_i16(random) << up;
+
+                for (byte = 0; byte < 4; byte++) {
+                    bias[4 * row + byte] = (uint8_t)(b >> (8 * byte));
+                }
+            }
+            free((void *)matrix->bias);
+            matrix->bias = bias;
+        }
+    }
 }
 
 void random_network_free(struct er_model *model)

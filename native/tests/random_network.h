@@ -36,6 +36,9 @@ void random_network(random_state *random, struct er_model *model, uint32_t input
                     uint32_t layer_count);
 void random_network_free(struct er_model *model);
 
+/* Put a network into numeric profile 2, with biases and shifts of it. */
+void make_fine(random_state *random, struct er_model *model);
+
 /* A copy of the network with a plan for the kernels; *memory_out is what to free after its last use. */
 void plan_network(struct er_model *planned, const struct er_model *network, const er_kernels *kernels,
                   void **memory_out);
