@@ -64,8 +64,9 @@ def pack(
     planes : int, optional
         Of every matrix. Default: as few as the bound allows, for each matrix of its own.
     operand_bits : int, optional
-        4, 5, 6, 8 or 16, of every matrix; network inputs have 8 at most. Default: 8, or 16 where 8 do not reach
-        the bound (with `planes` given: 8).
+        4, 5, 6, 8 or 16, of every matrix. With 16 the model has numeric profile 2 (FORMAT.md, section 7.5), in which
+        network inputs and gates have 16 bits, too, else 8. Default: 8, or 16 where 8 do not reach the bound
+        (with `planes` given: 8).
     max_error : float, optional
         Bound on the greatest absolute difference of an output. Default: a tenth of the standard deviation of
         the source's outputs.

@@ -23,6 +23,7 @@ _LEAST_IMPORTANCE = 1e-12  # of a column that calibration does not use, against 
 _FEW_MAGNITUDES = 8  # 0 and seven powers of two
 _SUM_MARGIN = 1.5
 _MOST_RAISED = 4
+_LADDERS = (0.9, 0.95, 1.0, 1.05, 1.1, 1.2)  # reaches of evenly spaced levels that are tried, too
 _CHUNK = 256  # rows quantized together
 _DAMPING = 0.01  # of the mean square of operands, added to all: calibration is only a sample
 _ROUNDS = 8  # of refining scales and weights in turn, at most
@@ -104,7 +105,7 @@ def fit(matrix, encoding, planes, operands):
     Parameters
     ----------
     matrix : float array [shape=(rows, columns)]
-        What one unit of each operand adds to the pre-activation, in units of 2^-11.
+        What one unit of each operand adds to the pre-activation, in its units.
     encoding : str
     planes : int
         1 .. most_planes(encoding).
@@ -241,7 +242,21 @@ def _legal_row(row, scales, combinations, importance, left_shift):
         other = _legal(row, single, combinations, importance, left_shift, afresh=True)
         if _error(row, combinations @ other[0], importance) < _error(row, combinations @ best[0], importance):
             best = other
-    return best
+    # Scales fitted to hardly more weights than planes are arbitrary: evenly spaced levels may lose less.
+    trials = [best, *(_ladder(row, combinations, left_shift, reach) for reach in _LADDERS)]
+    errors = [_error(row, combinations @ trial[0], importance) for trial in trials]
+    return trials[int(np.argmin(errors))]
+
+
+def _ladder(row, combinations, left_shift, reach):
+    """Legal scales, and their codes, of levels that are evenly spaced up to `reach` times the largest weight."""
+    base = _first_scales(combinations)
+    scales = base * (reach * np.abs(row).max() / (combinations @ base).max())
+    index = nearest_scale(scales / 2.0**left_shift)
+    present = scales / 2.0**left_shift >= 0.5 * _SCALES[0]
+    return np.where(present, _SCALES[index] * 2.0**left_shift, 0), np.where(
+        present[:, None], _CODES[index], 0
+    ).astype(np.uint8)
 
 
 def _legal(row, scales, combinations, importance, left_shift, afresh=False):

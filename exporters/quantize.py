@@ -12,17 +12,48 @@ from edge_runtime.format import MAX_SUM, Layer, Matrix, ModelFile
 from exporters import planes as plane_fit
 from exporters.graph import Dense, Network, Recurrent
 
-PRE_UNIT = 2.0**-11  # of pre-activations, biases and unbounded outputs (FORMAT.md, section 7.1)
+UNBOUNDED_UNIT = 2.0**-11  # of outputs without bounds (FORMAT.md, section 7.1)
 STATE_UNIT = 2.0**-15  # of outputs bounded by 1
-CELL_UNIT = 2.0**-12
 #: Operand clamps by bits.
 CLAMPS = {4: 7, 5: 12, 6: 31, 8: 127, 16: 32767}
+FINE_BITS = 16  # operands of so many bits are for numeric profile 2
 _HEADROOM = 1.02  # of the inputs' range over that of the calibration
 _SAMPLE = 20000  # operands that statistics are taken from, at most
 
 
 class QuantizeError(ValueError):
     """A network that the numbers of the format cannot hold, or settings that do not fit it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Numerics:
+    """What a numeric profile gives to store numbers in (FORMAT.md, sections 7.1 and 7.5).
+
+    Attributes
+    ----------
+    profile : int
+    input_bound : int
+        Greatest input.
+    pre_unit : float
+        Of pre-activations and biases.
+    bound : int
+        Greatest bias and cell.
+    cell_unit : float
+    bias_type : numpy dtype
+    """
+
+    profile: int
+    input_bound: int
+    pre_unit: float
+    bound: int
+    cell_unit: float
+    bias_type: type
+
+
+NUMERICS = {
+    1: Numerics(1, 127, 2.0**-11, 32767, 2.0**-12, np.int16),
+    2: Numerics(2, 32767, 2.0**-16, 1 << 26, 2.0**-16, np.int32),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +66,7 @@ class Precision:
         "ternary", "binary" or "pow2".
     planes : int
     operand_bits : int
-        4, 5, 6, 8 or 16: clamp 7, 12, 31, 127 or 32767. A network input has 8 at most.
+        4, 5, 6, 8 or 16: clamp 7, 12, 31, 127 or 32767. In numeric profile 1 a network input has 8 at most.
     """
 
     encoding: str = "ternary"
@@ -129,7 +160,11 @@ class Quantizer:
                 raise QuantizeError("calibration: a value is not a finite number")
         self.source = network
         self.network, self.output_scale, self._seen = _normalized(network, self.inputs)
-        self.input_scale, self.input_offset = _input_affine(self.network, np.concatenate(self.inputs))
+        everything = np.concatenate(self.inputs)
+        self._affine = {
+            profile: _input_affine(self.network, everything, numerics.input_bound)
+            for profile, numerics in NUMERICS.items()
+        }
         self.matrices = tuple(
             (number, name)
             for number, layer in enumerate(self.network.layers)
@@ -138,76 +173,87 @@ class Quantizer:
         self._on_progress = on_progress or (lambda line: None)
         self._packed = {}
 
-    def model_file(self, precisions, labels=None, metadata=None):
+    def model_file(self, precisions, labels=None, metadata=None, profile=None):
         """Pack.
 
         Parameters
         ----------
         precisions : sequence of Precision
             One per entry of `matrices`.
+        profile : int, optional
+            Numeric profile. Default: 2 if any operand has 16 bits, which 1 would waste, else 1.
 
         Returns
         -------
         ModelFile
         reports : list of MatrixReport
         """
-        packed = [self._matrix(k, precision) for k, precision in enumerate(precisions)]
+        if profile is None:
+            profile = 2 if any(precision.operand_bits == FINE_BITS for precision in precisions) else 1
+        numerics = NUMERICS[profile]
+        packed = [self._matrix(k, precision, numerics) for k, precision in enumerate(precisions)]
         layers, reports = [], [report for _, report in packed]
         rest = [matrix for matrix, _ in packed]
         for layer in self.network.layers:
             count = 1 if isinstance(layer, Dense) else 2
-            layers.append(_packed_layer(layer, tuple(rest[:count])))
+            layers.append(_packed_layer(layer, tuple(rest[:count]), numerics))
             rest = rest[count:]
+        scale, offset = self._affine[profile]
         model = ModelFile(
-            input_scale=self.input_scale,
-            input_offset=self.input_offset,
+            input_scale=scale,
+            input_offset=offset,
             layers=tuple(layers),
             labels=labels,
             metadata=dict(metadata or {}) | self._scale_metadata(),
+            profile=profile,
         )
         return model, reports
 
     def _scale_metadata(self):
         return {} if self.output_scale == 1 else {"output_scale": f"{self.output_scale:g}"}
 
-    def _matrix(self, k, precision):
-        """The packed matrix number k and its report; made once per precision."""
-        key = k, precision
+    def _matrix(self, k, precision, numerics):
+        """The packed matrix number k and its report; made once per precision and profile."""
+        key = k, precision, numerics.profile
         if key not in self._packed:
             number, name = self.matrices[k]
             layer = self.network.layers[number]
             self._on_progress(
                 f"{layer.name} {name}: {precision.planes} x {precision.encoding}, {precision.operand_bits} bits"
             )
-            self._packed[key] = self._pack_matrix(number, name, precision)
+            self._packed[key] = self._pack_matrix(number, name, precision, numerics)
         return self._packed[key]
 
-    def _pack_matrix(self, number, name, precision):
+    def _pack_matrix(self, number, name, precision, numerics):
         layer = self.network.layers[number]
         real, bias = _matrix_of(layer, name)
         seen = self._seen[number]["h" if name == "W_h" else "x"]
         if number == 0 and name != "W_h":
-            values = _integer_inputs(self.input_scale, self.input_offset, seen)
-            unit = 1.0 / self.input_scale.astype(np.float64)
-            bias = bias - real @ (self.input_offset.astype(np.float64) * unit)
+            scale, offset = self._affine[numerics.profile]
+            values = _integer_inputs(scale, offset, seen, numerics.profile)
+            unit = 1.0 / scale.astype(np.float64)
+            bias = bias - real @ (offset.astype(np.float64) * unit)
         else:
             unit = value_unit(self.network.layers[number - 1] if name != "W_h" else layer)
             values = np.clip(np.floor(seen / unit + 0.5), -32768, 32767).astype(np.int64)
-        clamp = min(CLAMPS[precision.operand_bits], 127 if number == 0 and name != "W_h" else 32767)
+        clamp = CLAMPS[precision.operand_bits]
+        if number == 0 and name != "W_h":
+            clamp = min(clamp, numerics.input_bound)
         operand = _best_operand(values, clamp, plane_fit.is_low_precision(real))
         operands = operand.of(values).astype(np.float64)
-        per_unit = real * (unit * operand.unit / PRE_UNIT)
+        per_unit = real * (unit * operand.unit / numerics.pre_unit)
         fitted = plane_fit.fit(per_unit, precision.encoding, precision.planes, operands)
         sums = np.abs(fitted.weights.astype(np.int64)).sum(axis=2).max() * clamp
         if sums > MAX_SUM:
             raise QuantizeError(
                 f"{layer.name} {name}: sums of up to {sums} do not fit 2^30: fewer operand bits"
             )
-        integer_bias = np.floor(bias / PRE_UNIT + _lost_by_shifts(fitted) + 0.5)
-        if np.abs(integer_bias).max() > 32767:
+        integer_bias = np.floor(bias / numerics.pre_unit + _lost_by_shifts(fitted) + 0.5)
+        if np.abs(integer_bias).max() > numerics.bound:
             worst = int(np.abs(integer_bias).argmax())
+            bound = round(numerics.bound * numerics.pre_unit)
             raise QuantizeError(
-                f"{layer.name} {name}: bias of row {worst} is {bias[worst]:.4g}; the format holds ±16"
+                f"{layer.name} {name}: bias of row {worst} is {bias[worst]:.4g}; the format holds ±{bound}"
             )
         report = MatrixReport(
             layer=layer.name,
@@ -221,7 +267,7 @@ class Quantizer:
             encoding=precision.encoding,
             weights=fitted.weights,
             scales=fitted.scales,
-            bias=integer_bias.astype(np.int16),
+            bias=integer_bias.astype(numerics.bias_type),
             clamp=clamp,
             operand_shift=operand.shift,
             three_quarters=operand.three_quarters,
@@ -272,13 +318,14 @@ def _lost_by_shifts(fitted):
     return (present * sign * (1 - 2.0**-bits) / 2).sum(axis=(0, 2))
 
 
-def _integer_inputs(scale, offset, x):
+def _integer_inputs(scale, offset, x, profile):
     """The network's integer inputs for real ones: int64."""
-    return reference.quantize_input(ModelFile(scale, offset, ()), x.astype(np.float32)).astype(np.int64)
+    model = ModelFile(scale, offset, (), profile=profile)
+    return reference.quantize_input(model, x.astype(np.float32)).astype(np.int64)
 
 
-def _input_affine(network, x):
-    """Scale and offset per input that spread the calibration's range over -127 .. 127.
+def _input_affine(network, x, bound):
+    """Scale and offset per input that spread the calibration's range over -bound .. bound.
 
     All scales are equal where the first matrix is of low precision, which different ones would spoil.
     """
@@ -288,7 +335,7 @@ def _input_affine(network, x):
     half = np.where(constant, np.maximum(np.abs(high), 1.0), half)
     if plane_fit.is_low_precision(_matrix_of(network.layers[0], "W_x")[0]):
         half = np.full_like(half, half.max())
-    scale = (127 / half).astype(np.float32)
+    scale = (bound / half).astype(np.float32)
     return scale, (-(low + high) / 2 * scale).astype(np.float32)
 
 
@@ -309,18 +356,13 @@ def _is_bounded(layer):
 
 def value_unit(layer):
     """Return the unit of a layer's output (FORMAT.md, section 7.1)."""
-    return STATE_UNIT if _is_bounded(layer) else PRE_UNIT
+    return STATE_UNIT if _is_bounded(layer) else UNBOUNDED_UNIT
 
 
-def _packed_layer(layer, matrices):
+def _packed_layer(layer, matrices, numerics):
     if isinstance(layer, Dense):
         return Layer("dense", layer.activation, layer.input_size, layer.output_size, matrices)
-    state = layer.initial_state
-    if state is not None:
-        unit = np.full(len(state), value_unit(layer))
-        if layer.kind == "lstm":
-            unit[layer.output_size :] = CELL_UNIT
-        state = np.clip(np.floor(state / unit + 0.5), -32768, 32767).astype(np.int16)
+    state = None if layer.initial_state is None else _integer_state(layer, numerics)
     return Layer(
         layer.kind,
         layer.activation,
@@ -329,6 +371,16 @@ def _packed_layer(layer, matrices):
         matrices,
         reset_before=layer.reset_before,
         initial_state=state,
+    )
+
+
+def _integer_state(layer, numerics):
+    """The initial state of a layer."""
+    h, c = np.split(layer.initial_state, [layer.output_size])
+    h = np.clip(np.floor(h / value_unit(layer) + 0.5), -32768, 32767).astype(np.int16)
+    c = np.clip(np.floor(c / numerics.cell_unit + 0.5), -numerics.bound, numerics.bound)
+    return np.concatenate(
+        [h, c.astype("<i2" if numerics.profile == 1 else "<i4").view("<i2").astype(np.int16)]
     )
 
 

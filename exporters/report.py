@@ -24,7 +24,7 @@ def facts(model_file, size):
     Returns
     -------
     dict
-        Keys bytes, weights, bits_per_weight (everything included) and matrices: a dict each, with keys layer, kind,
+        Keys bytes, profile (numeric), weights, bits_per_weight (everything included) and matrices: a dict each, with keys layer, kind,
         matrix, rows, columns, encoding, planes, bits_per_weight (stored), entropy (per weight and plane), zeros (share),
         clamp.
     """
@@ -48,7 +48,13 @@ def facts(model_file, size):
                 }
             )
     weights = sum(row["rows"] * row["columns"] for row in rows)
-    return {"bytes": size, "weights": weights, "bits_per_weight": 8 * size / weights, "matrices": rows}
+    return {
+        "bytes": size,
+        "profile": model_file.profile,
+        "weights": weights,
+        "bits_per_weight": 8 * size / weights,
+        "matrices": rows,
+    }
 
 
 def text(facts):
@@ -76,7 +82,8 @@ def text(facts):
             line += f" {100 * row['scale_error']:5.2f} %  {100 * row['saturation']:.2f} %"
         lines.append(line.rstrip())
     lines.append(
-        f"{facts['bytes']} bytes, {facts['weights']} weights, {facts['bits_per_weight']:.2f} bits per weight everything included"
+        f"{facts['bytes']} bytes, {facts['weights']} weights, {facts['bits_per_weight']:.2f} bits per weight everything included, "
+        f"numeric profile {facts['profile']}"
     )
     if "equal_steps" in facts:
         lines.append(

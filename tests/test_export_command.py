@@ -72,7 +72,8 @@ def test_json_report(source, tmp_path, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["bytes"] == output.stat().st_size and facts["written"] == [str(output)]
     assert {m["planes"] for m in facts["matrices"]} == {3}
-    assert [m["clamp"] for m in facts["matrices"]] == [127, 32767, 32767]
+    assert [m["clamp"] for m in facts["matrices"]] == [32767] * 3
+    assert facts["profile"] == 2
     assert all(0 < m["scale_error"] < 0.2 and m["saturation"] <= 0.05 for m in facts["matrices"])
     assert facts["agreement"]["steps"] >= 500 and facts["agreement"]["inputs"] == str(data)
     model = Model.load(output)
