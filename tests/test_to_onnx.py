@@ -104,6 +104,18 @@ def test_dequantized_weights_are_those_of_the_file(kind, options):
     assert to_file < 0.05 * to_source
 
 
+@pytest.mark.parametrize(("kind", "options"), CASES)
+def test_a_network_in_the_fine_profile_is_within_a_thousandth_of_onnx_runtime(kind, options):
+    network = float_network(kind, layers=2, units=12, **options)
+    inputs = generated_inputs(network.input_size, steps=500, runs=1)
+    quantizer = Quantizer(network, inputs)
+    model_file, _ = quantizer.model_file([Precision(planes=8, operand_bits=16)] * len(quantizer.matrices))
+    x = inputs[0].astype(np.float32)
+    expected = session(to_onnx(network)).run(["y"], {"x": x[:, None]})[0][:, 0]
+    packed = Model.from_bytes(model_file.to_bytes()).stream().run(x)
+    assert np.abs(packed - expected).max() <= 1e-3
+
+
 def test_the_shipped_model_and_its_float_twin_choose_alike():
     model_file = ModelFile.load(DEFAULT_MODEL)
     twin = dequantize(model_file, "digits")
