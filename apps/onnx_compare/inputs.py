@@ -14,10 +14,10 @@ from apps.onnx_compare.pair import CompareError
 from edge_runtime import Frontend
 from edge_runtime.resampler import resample
 from exporters.pack import read_inputs
-from exporters.quantize import generated_inputs
+from exporters.quantize import NUMERICS, generated_inputs
 
 _QUIET_S = 0.3  # appended at the end of a recording, as Recognizer.finish does
-_SPREAD = 32  # standard deviation of generated inputs, in the model's integers
+_SPREAD = 32 / 127  # standard deviation of generated inputs, as a share of the model's greatest
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,7 +125,8 @@ def features(model, utterances):
 def _generated(model):
     """Slow and quick noise that covers the model's range of inputs."""
     file = model.file
+    spread = _SPREAD * NUMERICS[file.profile].input_bound
     return [
-        ((_SPREAD * x - file.input_offset) / file.input_scale).astype(np.float32)
+        ((spread * x - file.input_offset) / file.input_scale).astype(np.float32)
         for x in generated_inputs(model.input_size)
     ]

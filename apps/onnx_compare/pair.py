@@ -15,6 +15,7 @@ from edge_runtime.model import DEFAULT_MODEL
 from exporters import from_onnx
 from exporters.dequantize import dequantize
 from exporters.graph import Network
+from exporters.quantize import NUMERICS
 from exporters.to_onnx import to_onnx
 
 _FILE_STEPS = 200
@@ -80,7 +81,7 @@ class Pair:
             return x
         file = self.model.file
         first = file.layers[0].matrices[0]
-        most = min(first.clamp << first.operand_shift, 127)
+        most = min(first.clamp << first.operand_shift, NUMERICS[file.profile].input_bound)
         ends = ((np.array([[-most], [most]]) - file.input_offset) / file.input_scale).astype(np.float32)
         return np.clip(x, ends.min(axis=0), ends.max(axis=0))
 
