@@ -11,6 +11,7 @@
 
 #include "kernels.h"
 #include "opaque.h"
+#include "tiles.h"
 
 enum {
     MOST_BLOCKS = 2,        /* 4 accumulators each of 16 registers */
@@ -76,13 +77,6 @@ void er_pow2_tables_avx2(const er_product *product, const int8_t *operands, uint
     }
 }
 
-/* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
-#define EACH_BLOCK(count, X)    \
-    do {                        \
-        if ((count) > 0) X(0)   \
-        if ((count) > 1) X(1)   \
-    } while (0)
-
 /* Keeps accumulators in registers and blocks in order, as in ternary_product_avx2.c. */
 #define IN_REGISTERS(a, b, c, d) __asm__ volatile("" : "+x"(a), "+x"(b), "+x"(c), "+x"(d))
 
@@ -143,15 +137,15 @@ run_tile(const er_product *product, const uint8_t *weights, const uint8_t *table
     __m256i a[MOST_BLOCKS], h[MOST_BLOCKS], b[MOST_BLOCKS], g[MOST_BLOCKS];
     uint32_t left = product->pass_count;
 
-    EACH_BLOCK(blocks, START);
+    ER_EACH_OF_2(blocks, START);
     do {
-        EACH_BLOCK(blocks, PASS);
+        ER_EACH_OF_2(blocks, PASS);
         tables += groups * GROUP_TABLE;
         weights += blocks * groups * GROUP_BYTES;
         ER_OPAQUE(tables);
         ER_OPAQUE(weights);
     } while (--left > 0);
-    EACH_BLOCK(blocks, FINISH);
+    ER_EACH_OF_2(blocks, FINISH);
     return weights;
 }
 

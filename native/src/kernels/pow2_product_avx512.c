@@ -17,6 +17,7 @@
 
 #include "kernels.h"
 #include "opaque.h"
+#include "tiles.h"
 
 enum {
     MOST_BLOCKS = 4,        /* 4 accumulators each of 32 registers */
@@ -66,15 +67,6 @@ void er_pow2_tables_avx512(const er_product *product, const int8_t *operands, ui
         left--;
     }
 }
-
-/* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
-#define EACH_BLOCK(count, X)    \
-    do {                        \
-        if ((count) > 0) X(0)   \
-        if ((count) > 1) X(1)   \
-        if ((count) > 2) X(2)   \
-        if ((count) > 3) X(3)   \
-    } while (0)
 
 /* Keeps accumulators in registers and blocks in order, as in ternary_product_avx512.c. */
 #define IN_REGISTERS(a, b, c, d) __asm__ volatile("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d))
@@ -138,7 +130,7 @@ run_tile(const er_product *product, const uint8_t *weights, const uint8_t *table
     __m512i a[MOST_BLOCKS], h[MOST_BLOCKS], b[MOST_BLOCKS], g[MOST_BLOCKS];
     uint32_t left = product->pass_count;
 
-    EACH_BLOCK(blocks, START);
+    ER_EACH_OF_4(blocks, START);
     do {
         const uint8_t *second = groups > 1 ? tables + GROUP_TABLE : tables;
         const __m512i t0 = _mm512_load_si512(tables), t1 = _mm512_load_si512(tables + 64);
@@ -146,65 +138,29 @@ run_tile(const er_product *product, const uint8_t *weights, const uint8_t *table
         const __m512i t4 = _mm512_load_si512(second), t5 = _mm512_load_si512(second + 64);
         const __m512i t6 = _mm512_load_si512(second + 128), t7 = _mm512_load_si512(second + 192);
 
-        EACH_BLOCK(blocks, PASS);
+        ER_EACH_OF_4(blocks, PASS);
         tables += groups * GROUP_TABLE;
         weights += blocks * groups * GROUP_BYTES;
         ER_OPAQUE(tables);
         ER_OPAQUE(weights);
     } while (--left > 0);
-    EACH_BLOCK(blocks, FINISH);
+    ER_EACH_OF_4(blocks, FINISH);
     return weights;
 }
 
-typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights, const uint8_t *tables,
-                               int16_t *sums);
-
-#define TILE(name, groups, blocks)                                                                \
-    static const uint8_t *name##_##blocks(const er_product *product, const uint8_t *weights,      \
-                                          const uint8_t *tables, int16_t *sums)                   \
-    {                                                                                             \
-        return run_tile(product, weights, tables, sums, groups, blocks);                          \
-    }
-#define TILES(name, groups)                                                                       \
-    TILE(name, groups, 1)                                                                         \
-    TILE(name, groups, 2)                                                                         \
-    TILE(name, groups, 3)                                                                         \
-    TILE(name, groups, 4)                                                                         \
-    static tile_fn *const name[MOST_BLOCKS + 1] = { NULL, name##_1, name##_2, name##_3, name##_4 };
-
-TILES(single, 1)
-TILES(two, 2)
-
-/* All tiles of a product, first the tall ones. tiles: the functions by the number of blocks. */
-static void run_tiles(const er_product *product, const uint8_t *tables, int16_t *sums, tile_fn *const *tiles)
-{
-    const uint8_t *weights = product->weights;
-    uint32_t blocks = product->tile_blocks;
-    uint32_t left = product->tall_count;
-    uint32_t part;
-
-    for (part = 0; part < 2; part++) {
-        while (left > 0) {
-            weights = tiles[blocks](product, weights, tables, sums);
-            sums += blocks << 4;
-            ER_OPAQUE(sums);
-            left--;
-        }
-        blocks--;
-        left = product->low_count;
-    }
-}
+ER_TILES_TO_4(single, 1)
+ER_TILES_TO_4(two, 2)
 
 /* One group a pass, split at 7 bits: operands up to 127. */
 void er_pow2_single_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, single);
+    er_run_tiles(product, tables, sums, single, 4);
 }
 
 /* Two groups a pass, split at 6 bits: operands up to 31. */
 void er_pow2_double_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, two);
+    er_run_tiles(product, tables, sums, two, 4);
 }
 
 #else

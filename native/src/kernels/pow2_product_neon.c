@@ -9,6 +9,7 @@
 #include "kernels.h"
 #include "neon.h"
 #include "opaque.h"
+#include "tiles.h"
 
 enum { GROUP_TABLE = 64 };      /* bytes: fine and coarse of the first column, then of the second */
 
@@ -57,15 +58,6 @@ void er_pow2_tables_neon(const er_product *product, const int8_t *operands, uint
         left--;
     }
 }
-
-/* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
-#define EACH_BLOCK(count, X)    \
-    do {                        \
-        if ((count) > 0) X(0)   \
-        if ((count) > 1) X(1)   \
-        if ((count) > 2) X(2)   \
-        if ((count) > 3) X(3)   \
-    } while (0)
 
 /* Keeps accumulators in registers and blocks in order, as in ternary_product_avx512.c. */
 #define IN_REGISTERS(a, b, c, d) __asm__ volatile("" : "+w"(a), "+w"(b), "+w"(c), "+w"(d))
@@ -116,17 +108,17 @@ run_tile(const er_product *product, const uint8_t *weights, const uint8_t *table
     const uint16x8_t coarse_start = vdupq_n_u16((uint16_t)product->coarse_start);
     const uint16x8_t coarse_first = vdupq_n_u16((uint16_t)product->coarse_start_both);
     int16_t *coarse_sums = sums + product->coarse_offset;
-    uint16x8_t a[4], h[4], b[4], g[4];      /* as many as EACH_BLOCK names */
+    uint16x8_t a[4], h[4], b[4], g[4];      /* as many as ER_EACH_OF_4 names */
     uint32_t left = product->pass_count;
 
-    EACH_BLOCK(blocks, START);
+    ER_EACH_OF_4(blocks, START);
     do {
-        EACH_BLOCK(blocks, PASS);
+        ER_EACH_OF_4(blocks, PASS);
         tables += groups * GROUP_TABLE;
         ER_OPAQUE(tables);
         ER_OPAQUE(weights);
     } while (--left > 0);
-    EACH_BLOCK(blocks, FINISH);
+    ER_EACH_OF_4(blocks, FINISH);
     return weights;
 }
 

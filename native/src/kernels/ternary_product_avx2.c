@@ -15,6 +15,7 @@
 #include "changes.h"
 #include "kernels.h"
 #include "opaque.h"
+#include "tiles.h"
 
 enum {
     MOST_BLOCKS = 4,        /* 2 accumulators each of 16 registers */
@@ -134,15 +135,6 @@ static inline __attribute__((always_inline)) __m256i look_up(const uint8_t *weig
     return _mm256_add_epi8(_mm256_shuffle_epi8(p, w), _mm256_shuffle_epi8(q, high));
 }
 
-/* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
-#define EACH_BLOCK(count, X)    \
-    do {                        \
-        if ((count) > 0) X(0)   \
-        if ((count) > 1) X(1)   \
-        if ((count) > 2) X(2)   \
-        if ((count) > 3) X(3)   \
-    } while (0)
-
 /* Keeps two accumulators in registers and blocks in order: gcc otherwise takes all loads and look-ups of a
  * pass first, and spills. */
 #define IN_REGISTERS(a, b) __asm__ volatile("" : "+x"(a), "+x"(b))
@@ -177,62 +169,24 @@ run_tile(const er_product *product, const uint8_t *weights, const uint8_t *table
     __m256i a[MOST_BLOCKS], h[MOST_BLOCKS];
     uint32_t left = product->pass_count;
 
-    EACH_BLOCK(blocks, START);
+    ER_EACH_OF_4(blocks, START);
     do {
         const __m256i p0 = load_table(tables), q0 = load_table(tables + 16);
         const __m256i p1 = groups > 1 ? load_table(tables + PAIR_TABLE) : p0;
         const __m256i q1 = groups > 1 ? load_table(tables + PAIR_TABLE + 16) : q0;
 
-        EACH_BLOCK(blocks, PASS);
+        ER_EACH_OF_4(blocks, PASS);
         tables += groups * PAIR_TABLE;
         weights += blocks * groups * 32;
         ER_OPAQUE(tables);
         ER_OPAQUE(weights);
     } while (--left > 0);
-    EACH_BLOCK(blocks, FINISH);
+    ER_EACH_OF_4(blocks, FINISH);
     return weights;
 }
 
-typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights, const uint8_t *tables,
-                               int16_t *sums);
-
-#define TILE(name, groups, blocks)                                                                \
-    static const uint8_t *name##_##blocks(const er_product *product, const uint8_t *weights,      \
-                                          const uint8_t *tables, int16_t *sums)                   \
-    {                                                                                             \
-        return run_tile(product, weights, tables, sums, groups, blocks);                          \
-    }
-#define TILES(name, groups)                                                                       \
-    TILE(name, groups, 1)                                                                         \
-    TILE(name, groups, 2)                                                                         \
-    TILE(name, groups, 3)                                                                         \
-    TILE(name, groups, 4)                                                                         \
-    static tile_fn *const name[MOST_BLOCKS + 1] = {                                               \
-        NULL, name##_1, name##_2, name##_3, name##_4,                                   \
-    };
-
-TILES(pairs_single, 1)
-TILES(pairs_double, 2)
-
-/* All tiles of a product, first the tall ones. tiles: the functions by the number of blocks. */
-static void run_tiles(const er_product *product, const uint8_t *tables, int16_t *sums, tile_fn *const *tiles)
-{
-    const uint8_t *weights = product->weights;
-    uint32_t blocks = product->tile_blocks;
-    uint32_t left = product->tall_count;
-    uint32_t part;
-
-    for (part = 0; part < 2; part++) {
-        while (left > 0) {
-            weights = tiles[blocks](product, weights, tables, sums);
-            sums += blocks << 5;
-            ER_OPAQUE(sums);
-            left--;
-        }
-        blocks--;
-        left = product->low_count;
-    }
-}
+ER_TILES_TO_4(pairs_single, 1)
+ER_TILES_TO_4(pairs_double, 2)
 
 /* As run_tile for changed groups only, on top of the sums as they are. Changes are up to twice the clamp, so that
  * bytes are not added up. low: 1 if the tile is a low one. */
@@ -258,16 +212,16 @@ run_changed_tile(const uint8_t *weights, const er_change *changes, uint32_t coun
     const __m256i start = _mm256_set1_epi16((short)first_sum);
     __m256i a[MOST_BLOCKS], h[MOST_BLOCKS];
 
-    EACH_BLOCK(blocks, START_CHANGED);
+    ER_EACH_OF_4(blocks, START_CHANGED);
     do {
         const uint8_t *w = weights + (low ? changes->low : changes->tall);
         const __m256i p = load_table(tables + changes->first), q = load_table(tables + changes->second);
 
-        EACH_BLOCK(blocks, PASS_CHANGED);
+        ER_EACH_OF_4(blocks, PASS_CHANGED);
         changes++;
         ER_OPAQUE(changes);
     } while (--count > 0);
-    EACH_BLOCK(blocks, FINISH);
+    ER_EACH_OF_4(blocks, FINISH);
 }
 
 typedef void changed_fn(const uint8_t *weights, const er_change *changes, uint32_t count, const uint8_t *tables,
@@ -441,13 +395,13 @@ run_tiles_of_four(const er_product *product, const uint8_t *const *tables, int16
 /* One group a pass: operands up to 31. */
 void er_ternary_pairs_single_avx2(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, pairs_single);
+    er_run_tiles(product, tables, sums, pairs_single, 5);
 }
 
 /* Two groups a pass: operands up to 15. */
 void er_ternary_pairs_double_avx2(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, pairs_double);
+    er_run_tiles(product, tables, sums, pairs_double, 5);
 }
 
 /* The same two for four vectors. */

@@ -18,6 +18,7 @@
 #include "kernels.h"
 #include "opaque.h"
 #include "ternary_index.h"
+#include "tiles.h"
 
 enum {
     MOST_BLOCKS = 10,       /* 2 accumulators each of 32 registers */
@@ -161,21 +162,6 @@ static inline __attribute__((always_inline)) __m512i look_up(const uint8_t *weig
     return form == ER_FORM_FIVE ? _mm512_mask_sub_epi8(t, _mm512_movepi8_mask(w), twice_bias, t) : t;
 }
 
-/* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
-#define EACH_BLOCK(count, X)    \
-    do {                        \
-        if ((count) > 0) X(0)   \
-        if ((count) > 1) X(1)   \
-        if ((count) > 2) X(2)   \
-        if ((count) > 3) X(3)   \
-        if ((count) > 4) X(4)   \
-        if ((count) > 5) X(5)   \
-        if ((count) > 6) X(6)   \
-        if ((count) > 7) X(7)   \
-        if ((count) > 8) X(8)   \
-        if ((count) > 9) X(9)   \
-    } while (0)
-
 /* Keeps two accumulators in registers and blocks in order: gcc otherwise takes all loads and look-ups of a
  * pass first, and spills. */
 #define IN_REGISTERS(a, b) __asm__ volatile("" : "+v"(a), "+v"(b))
@@ -212,79 +198,34 @@ run_tile(const er_product *product, const uint8_t *weights, const uint8_t *table
     __m512i a[MOST_BLOCKS], h[MOST_BLOCKS];
     uint32_t left = product->pass_count;
 
-    EACH_BLOCK(blocks, START);
+    ER_EACH_OF_10(blocks, START);
     do {
         const __m512i low0 = _mm512_load_si512(tables);
         const __m512i high0 = _mm512_load_si512(tables + (together ? 128 : 64));
         const __m512i low1 = groups > 1 ? _mm512_load_si512(tables + (together ? 64 : 128)) : low0;
         const __m512i high1 = groups > 1 && !together ? _mm512_load_si512(tables + 192) : high0;
 
-        EACH_BLOCK(blocks, PASS);
+        ER_EACH_OF_10(blocks, PASS);
         tables += together ? 192 : groups * ER_GROUP_TABLE;
         weights += blocks * groups * 64;
         ER_OPAQUE(tables);
         ER_OPAQUE(weights);
     } while (--left > 0);
-    EACH_BLOCK(blocks, FINISH);
+    ER_EACH_OF_10(blocks, FINISH);
     return weights;
 }
 
-typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights, const uint8_t *tables,
-                               int16_t *sums);
-
-#define TILE(name, form, groups, blocks)                                                          \
-    static const uint8_t *name##_##blocks(const er_product *product, const uint8_t *weights,      \
-                                          const uint8_t *tables, int16_t *sums)                   \
-    {                                                                                             \
-        return run_tile(product, weights, tables, sums, form, groups, blocks);                    \
-    }
-#define TILES(name, form, groups)                                                                 \
-    TILE(name, form, groups, 1)                                                                   \
-    TILE(name, form, groups, 2)                                                                   \
-    TILE(name, form, groups, 3)                                                                   \
-    TILE(name, form, groups, 4)                                                                   \
-    TILE(name, form, groups, 5)                                                                   \
-    TILE(name, form, groups, 6)                                                                   \
-    TILE(name, form, groups, 7)                                                                   \
-    TILE(name, form, groups, 8)                                                                   \
-    TILE(name, form, groups, 9)                                                                   \
-    TILE(name, form, groups, 10)                                                                  \
-    static tile_fn *const name[MOST_BLOCKS + 1] = {                                               \
-        NULL, name##_1, name##_2, name##_3, name##_4, name##_5,                                   \
-        name##_6, name##_7, name##_8, name##_9, name##_10,                                        \
-    };
-
-TILES(four_single, ER_FORM_FOUR, 1)
-TILES(four_double, ER_FORM_TWO_FOURS, 2)
-TILES(five_single, ER_FORM_FIVE, 1)
-TILES(five_double, ER_FORM_FIVE, 2)
-TILES(seven_double, ER_FORM_BITS, 2)
-
-/* All tiles of a product, first the tall ones. tiles: the functions by the number of blocks. */
-static void run_tiles(const er_product *product, const uint8_t *tables, int16_t *sums, tile_fn *const *tiles)
-{
-    const uint8_t *weights = product->weights;
-    uint32_t blocks = product->tile_blocks;
-    uint32_t left = product->tall_count;
-    uint32_t part;
-
-    for (part = 0; part < 2; part++) {
-        while (left > 0) {
-            weights = tiles[blocks](product, weights, tables, sums);
-            sums += blocks << 6;
-            ER_OPAQUE(sums);
-            left--;
-        }
-        blocks--;
-        left = product->low_count;
-    }
-}
+ER_TILES_TO_10(four_single, ER_FORM_FOUR, 1)
+ER_TILES_TO_10(four_double, ER_FORM_TWO_FOURS, 2)
+ER_TILES_TO_10(five_single, ER_FORM_FIVE, 1)
+ER_TILES_TO_10(five_double, ER_FORM_FIVE, 2)
+ER_TILES_TO_10(seven_double, ER_FORM_BITS, 2)
 
 /* Seven binary weights a byte, whose tables binary_tables_avx512.c makes, two groups a pass: operands up to 9. One
  * group a pass is as er_ternary_four_single_avx512. */
 void er_binary_seven_double_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, seven_double);
+    er_run_tiles(product, tables, sums, seven_double, 6);
 }
 
 /* As run_tile for changed groups only, on top of the sums as they are. Changes are up to twice the clamp, so that
@@ -314,17 +255,17 @@ run_changed_tile(const er_product *product, const uint8_t *weights, const er_cha
     const __m512i start = _mm512_set1_epi16((short)first_sum);
     __m512i a[MOST_BLOCKS], h[MOST_BLOCKS];
 
-    EACH_BLOCK(blocks, START_CHANGED);
+    ER_EACH_OF_10(blocks, START_CHANGED);
     do {
         const uint8_t *w = weights + (low ? changes->low : changes->tall);
         const __m512i first = _mm512_load_si512(tables + changes->first);
         const __m512i second = _mm512_load_si512(tables + changes->second);
 
-        EACH_BLOCK(blocks, PASS_CHANGED);
+        ER_EACH_OF_10(blocks, PASS_CHANGED);
         changes++;
         ER_OPAQUE(changes);
     } while (--count > 0);
-    EACH_BLOCK(blocks, FINISH);
+    ER_EACH_OF_10(blocks, FINISH);
 }
 
 typedef void changed_fn(const er_product *product, const uint8_t *weights, const er_change *changes,
@@ -523,25 +464,25 @@ static void run_tiles_of_four(const er_product *product, const uint8_t *const *t
 /* Four weights a byte, one group a pass: operands up to 31. */
 void er_ternary_four_single_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, four_single);
+    er_run_tiles(product, tables, sums, four_single, 6);
 }
 
 /* Four weights a byte, two groups a pass: operands up to 15. */
 void er_ternary_four_double_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, four_double);
+    er_run_tiles(product, tables, sums, four_double, 6);
 }
 
 /* Five weights a byte, one group a pass: operands up to 25. */
 void er_ternary_five_single_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, five_single);
+    er_run_tiles(product, tables, sums, five_single, 6);
 }
 
 /* Five weights a byte, two groups a pass: operands up to 12. */
 void er_ternary_five_double_avx512(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, five_double);
+    er_run_tiles(product, tables, sums, five_double, 6);
 }
 
 /* Changed groups of er_ternary_four_double_avx512 and er_ternary_five_double_avx512. */

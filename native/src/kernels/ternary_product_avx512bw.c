@@ -9,6 +9,7 @@
 
 #include "kernels.h"
 #include "opaque.h"
+#include "tiles.h"
 
 enum {
     MOST_BLOCKS = 10,       /* 2 accumulators each of 32 registers */
@@ -62,21 +63,6 @@ static inline __attribute__((always_inline)) __m512i look_up(const uint8_t *weig
     return _mm512_add_epi8(_mm512_shuffle_epi8(p, w), _mm512_shuffle_epi8(q, high));
 }
 
-/* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
-#define EACH_BLOCK(count, X)                                                                      \
-    do {                                                                                          \
-        if ((count) > 0) X(0)                                                                     \
-        if ((count) > 1) X(1)                                                                     \
-        if ((count) > 2) X(2)                                                                     \
-        if ((count) > 3) X(3)                                                                     \
-        if ((count) > 4) X(4)                                                                     \
-        if ((count) > 5) X(5)                                                                     \
-        if ((count) > 6) X(6)                                                                     \
-        if ((count) > 7) X(7)                                                                     \
-        if ((count) > 8) X(8)                                                                     \
-        if ((count) > 9) X(9)                                                                     \
-    } while (0)
-
 /* Keeps two accumulators in registers and blocks in order: gcc otherwise takes all loads and look-ups of a
  * pass first, and spills. */
 #define IN_REGISTERS(a, b) __asm__ volatile("" : "+v"(a), "+v"(b))
@@ -110,80 +96,35 @@ run_tile(const er_product *product, const uint8_t *weights, const uint8_t *table
     __m512i a[MOST_BLOCKS], h[MOST_BLOCKS];
     uint32_t left = product->pass_count;
 
-    EACH_BLOCK(blocks, START);
+    ER_EACH_OF_10(blocks, START);
     do {
         const __m512i p0 = load_table(tables), q0 = load_table(tables + 16);
         const __m512i p1 = groups > 1 ? load_table(tables + PAIR_TABLE) : p0;
         const __m512i q1 = groups > 1 ? load_table(tables + PAIR_TABLE + 16) : q0;
 
-        EACH_BLOCK(blocks, PASS);
+        ER_EACH_OF_10(blocks, PASS);
         tables += groups * PAIR_TABLE;
         weights += blocks * groups * 64;
         ER_OPAQUE(tables);
         ER_OPAQUE(weights);
     } while (--left > 0);
-    EACH_BLOCK(blocks, FINISH);
+    ER_EACH_OF_10(blocks, FINISH);
     return weights;
 }
 
-typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights, const uint8_t *tables,
-                               int16_t *sums);
-
-#define TILE(name, groups, blocks)                                                                \
-    static const uint8_t *name##_##blocks(const er_product *product, const uint8_t *weights,      \
-                                          const uint8_t *tables, int16_t *sums)                   \
-    {                                                                                             \
-        return run_tile(product, weights, tables, sums, groups, blocks);                          \
-    }
-#define TILES(name, groups)                                                                       \
-    TILE(name, groups, 1)                                                                         \
-    TILE(name, groups, 2)                                                                         \
-    TILE(name, groups, 3)                                                                         \
-    TILE(name, groups, 4)                                                                         \
-    TILE(name, groups, 5)                                                                         \
-    TILE(name, groups, 6)                                                                         \
-    TILE(name, groups, 7)                                                                         \
-    TILE(name, groups, 8)                                                                         \
-    TILE(name, groups, 9)                                                                         \
-    TILE(name, groups, 10)                                                                        \
-    static tile_fn *const name[MOST_BLOCKS + 1] = {                                               \
-        NULL, name##_1, name##_2, name##_3, name##_4, name##_5,                                   \
-        name##_6, name##_7, name##_8, name##_9, name##_10,                                        \
-    };
-
-TILES(pairs_single, 1)
-TILES(pairs_double, 2)
-
-/* All tiles of a product, first the tall ones. tiles: the functions by the number of blocks. */
-static void run_tiles(const er_product *product, const uint8_t *tables, int16_t *sums, tile_fn *const *tiles)
-{
-    const uint8_t *weights = product->weights;
-    uint32_t blocks = product->tile_blocks;
-    uint32_t left = product->tall_count;
-    uint32_t part;
-
-    for (part = 0; part < 2; part++) {
-        while (left > 0) {
-            weights = tiles[blocks](product, weights, tables, sums);
-            sums += blocks << 6;
-            ER_OPAQUE(sums);
-            left--;
-        }
-        blocks--;
-        left = product->low_count;
-    }
-}
+ER_TILES_TO_10(pairs_single, 1)
+ER_TILES_TO_10(pairs_double, 2)
 
 /* One group a pass: operands up to 31. */
 void er_ternary_pairs_single_avx512bw(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, pairs_single);
+    er_run_tiles(product, tables, sums, pairs_single, 6);
 }
 
 /* Two groups a pass: operands up to 15. */
 void er_ternary_pairs_double_avx512bw(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, pairs_double);
+    er_run_tiles(product, tables, sums, pairs_double, 6);
 }
 
 #else

@@ -10,6 +10,7 @@
 #include "kernels.h"
 #include "neon.h"
 #include "opaque.h"
+#include "tiles.h"
 
 enum { TRIPLE_TABLE = 32 };     /* bytes */
 
@@ -127,19 +128,6 @@ INLINE uint8x16_t next_bytes(const uint8_t **weights)
     return bytes;
 }
 
-/* Do X(i) for i = 0 .. count - 1, count a constant: written out, since accumulators must be registers. */
-#define EACH_BLOCK(count, X)    \
-    do {                        \
-        if ((count) > 0) X(0)   \
-        if ((count) > 1) X(1)   \
-        if ((count) > 2) X(2)   \
-        if ((count) > 3) X(3)   \
-        if ((count) > 4) X(4)   \
-        if ((count) > 5) X(5)   \
-        if ((count) > 6) X(6)   \
-        if ((count) > 7) X(7)   \
-    } while (0)
-
 /* Keeps accumulators in registers and one half of the blocks behind the other. Among four, compilers find enough that
  * does not wait for a result: by llvm-mca a Cortex-A53 takes 103 cycles for eight blocks of three groups, 220 if every
  * block is kept in order, 120 without any order, which needs more registers than there are. ARMv7 has none to spare. */
@@ -178,88 +166,43 @@ run_tile(const er_product *product, const uint8_t *weights, const uint8_t *table
 {
     const uint16x8_t start = vdupq_n_u16((uint16_t)product->start);
     const uint16x8_t first = vdupq_n_u16((uint16_t)product->start_both);
-    uint16x8_t a[8], h[8];          /* as many as EACH_BLOCK names */
+    uint16x8_t a[8], h[8];          /* as many as ER_EACH_OF_8 names */
     uint32_t left = product->pass_count;
 
-    EACH_BLOCK(blocks, START);
+    ER_EACH_OF_8(blocks, START);
     do {
         const er_table32 t0 = er_table32_load(tables);
         const er_table32 t1 = groups > 1 ? er_table32_load(tables + TRIPLE_TABLE) : t0;
         const er_table32 t2 = groups > 1 ? er_table32_load(tables + 2 * TRIPLE_TABLE) : t0;
 
-        EACH_BLOCK(blocks, PASS);
+        ER_EACH_OF_8(blocks, PASS);
         tables += groups * TRIPLE_TABLE;
         ER_OPAQUE(tables);
         ER_OPAQUE(weights);
     } while (--left > 0);
-    EACH_BLOCK(blocks, FINISH);
+    ER_EACH_OF_8(blocks, FINISH);
     return weights;
 }
 
-typedef const uint8_t *tile_fn(const er_product *product, const uint8_t *weights, const uint8_t *tables,
-                               int16_t *sums);
-
-#define TILE(name, groups, blocks)                                                                \
-    static const uint8_t *name##_##blocks(const er_product *product, const uint8_t *weights,      \
-                                          const uint8_t *tables, int16_t *sums)                   \
-    {                                                                                             \
-        return run_tile(product, weights, tables, sums, groups, blocks);                          \
-    }
 #if defined(__aarch64__)
-#define TILES(name, groups)                                                                       \
-    TILE(name, groups, 1)                                                                         \
-    TILE(name, groups, 2)                                                                         \
-    TILE(name, groups, 3)                                                                         \
-    TILE(name, groups, 4)                                                                         \
-    TILE(name, groups, 5)                                                                         \
-    TILE(name, groups, 6)                                                                         \
-    TILE(name, groups, 7)                                                                         \
-    TILE(name, groups, 8)                                                                         \
-    static tile_fn *const name[ER_NEON_BLOCKS + 1] = {                                            \
-        NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8,     \
-    };
+#define TILES ER_TILES_TO_8
 #else
-#define TILES(name, groups)                                                                       \
-    TILE(name, groups, 1)                                                                         \
-    TILE(name, groups, 2)                                                                         \
-    TILE(name, groups, 3)                                                                         \
-    TILE(name, groups, 4)                                                                         \
-    static tile_fn *const name[ER_NEON_BLOCKS + 1] = { NULL, name##_1, name##_2, name##_3, name##_4 };
+#define TILES ER_TILES_TO_4
 #endif
 
 TILES(triples_single, 1)
 TILES(triples_three, 3)
 
-/* All tiles of a product, first the tall ones. tiles: the functions by the number of blocks. */
-static void run_tiles(const er_product *product, const uint8_t *tables, int16_t *sums, tile_fn *const *tiles)
-{
-    const uint8_t *weights = product->weights;
-    uint32_t blocks = product->tile_blocks;
-    uint32_t left = product->tall_count;
-    uint32_t part;
-
-    for (part = 0; part < 2; part++) {
-        while (left > 0) {
-            weights = tiles[blocks](product, weights, tables, sums);
-            sums += blocks << 4;
-            ER_OPAQUE(sums);
-            left--;
-        }
-        blocks--;
-        left = product->low_count;
-    }
-}
-
 /* One group a pass: operands up to 31. */
 void er_ternary_triples_single_neon(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, triples_single);
+    er_run_tiles(product, tables, sums, triples_single, 4);
 }
 
 /* Three groups a pass: operands up to 14. */
 void er_ternary_triples_three_neon(const er_product *product, const uint8_t *tables, int16_t *sums)
 {
-    run_tiles(product, tables, sums, triples_three);
+    er_run_tiles(product, tables, sums, triples_three, 4);
 }
 
 #else
