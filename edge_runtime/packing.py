@@ -175,6 +175,13 @@ def unpack_pow2(data, columns):
     return _POW2_VALUES[nibbles[..., :columns]]
 
 
+def entropy(weights):
+    """Return the order-0 entropy of integer weights in bits per weight: what an ideal coder of single weights needs."""
+    counts = np.unique(weights, return_counts=True)[1]
+    p = counts / counts.sum()
+    return float(-(p * np.log2(p)).sum()) + 0.0
+
+
 #: Packing and unpacking functions by encoding.
 PACK = {"binary": pack_binary, "ternary": pack_ternary, "pow2": pack_pow2}
 UNPACK = {"binary": unpack_binary, "ternary": unpack_ternary, "pow2": unpack_pow2}

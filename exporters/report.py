@@ -2,14 +2,9 @@
 
 import numpy as np
 
+from edge_runtime.packing import entropy
+
 _BITS = {"binary": 1.0, "ternary": 1.6, "pow2": 4.0}
-
-
-def entropy(weights):
-    """Return the order-0 entropy of integer weights in bits per weight."""
-    counts = np.unique(weights, return_counts=True)[1]
-    p = counts / counts.sum()
-    return float(-(p * np.log2(p)).sum()) + 0.0
 
 
 def facts(model_file, size):

@@ -290,8 +290,48 @@ def test_info_describes_a_model(tmp_path):
     facts = json.loads(command("info", str(path), "--json").stdout)
     assert "numerics   profile 1" in text.stdout and facts["profile"] == 1
     assert facts["file_bytes"] == len(tone_model())
+    assert facts["multiplies"] == 0 and 0 < facts["additions"] <= 6 * 26 * 2
+    assert facts["state_bytes"] == 2 * facts["state_size"] and facts["repacked_bytes"] >= 0
+    assert 0 < facts["layers"][0]["matrices"][0]["entropy"] <= 8
     assert facts["layers"][0]["kind"] == "dense"
     assert facts["labels"][1] == "one"
+
+
+def test_run_gives_the_logits_of_a_stream(tmp_path):
+    model = er.Model.from_bytes(tone_model())
+    x = np.random.default_rng(3).standard_normal((20, model.input_size)).astype(np.float32)
+    expected = model.stream().run(x)
+    path = tmp_path / "tone.ernn"
+    path.write_bytes(tone_model())
+    np.save(tmp_path / "x.npy", x)
+    np.savetxt(tmp_path / "x.csv", x, "%.9g", delimiter=",")
+    for name in ("x.npy", "x.csv"):
+        text = command("run", str(path), "-i", str(tmp_path / name), "--kernel", "scalar")
+        assert text.returncode == 0, text.stderr
+        found = np.loadtxt(text.stdout.splitlines(), np.float32, delimiter=",")
+        np.testing.assert_array_equal(found, expected)
+    output = tmp_path / "y.npy"
+    assert command("run", str(path), "-i", str(tmp_path / "x.csv"), "-o", str(output)).stdout == ""
+    np.testing.assert_array_equal(np.load(output), expected)
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3\n", "a,b\n"])
+def test_run_refuses_bad_features_in_one_line(text, tmp_path):
+    path, features = tmp_path / "tone.ernn", tmp_path / "x.csv"
+    path.write_bytes(tone_model())
+    features.write_text(text)
+    result = command("run", str(path), "-i", str(features))
+    assert result.returncode == 2 and "x.csv" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_bench_times_every_kernel(tmp_path):
+    path = tmp_path / "tone.ernn"
+    path.write_bytes(tone_model())
+    facts = json.loads(command("bench", str(path), "--steps", "50", "--json").stdout)
+    assert facts["steps"] == 50 and facts["kernels"][0]["kernel"] == "scalar"
+    assert all(0 < row["run_us"] and 0 < row["step_us_p50"] <= row["step_us_p99"] for row in facts["kernels"])
+    text = command("bench", str(path), "--steps", "50", "--kernel", "scalar").stdout
+    assert len(text.splitlines()) == 2 and "scalar" in text
 
 
 def test_info_of_a_bad_file_is_one_line(tmp_path):
