@@ -11,6 +11,7 @@ from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.format import ModelFile
 from exporters import pack, report, verify
 from exporters.agreement import DRIFT_STEPS
+from exporters.dequantize import dequantize
 from exporters.graph import ImportRefusedError
 from exporters.planes import VALUES
 from exporters.quantize import CLAMPS
@@ -39,6 +40,18 @@ def build_parser():
     )
     parser.add_argument("-o", "--output", type=Path, metavar="MODEL.ernn", help="model file to write")
     parser.add_argument("--c-header", type=Path, metavar="MODEL.h", help="write the model as a C array, too")
+    parser.add_argument(
+        "--onnx",
+        type=Path,
+        metavar="NET.onnx",
+        help="write the network in float32 as ONNX, too: of a checkpoint its masters, of model.ernn what its integers stand for",
+    )
+    parser.add_argument(
+        "--onnx-step",
+        type=Path,
+        metavar="STEP.onnx",
+        help="the same as a graph of one step, states in and out",
+    )
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
     parser.add_argument("-q", "--quiet", action="store_true", help="no report")
     parser.add_argument(
@@ -114,10 +127,13 @@ def main(arguments=None):
     """Run the command line; returns the exit status: 0, 1 for a mismatch, 2 for bad input."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    if options.output is None and options.c_header is None:
-        parser.error("nothing to write: -o MODEL.ernn or --c-header MODEL.h")
+    if not any((options.output, options.c_header, options.onnx, options.onnx_step)):
+        parser.error(
+            "nothing to write: -o MODEL.ernn, --c-header MODEL.h, --onnx NET.onnx or --onnx-step STEP.onnx"
+        )
     try:
-        model_file, data, facts = _convert(options)
+        model_file, data, network, facts = _convert(options)
+        graphs = _graphs(options, network, model_file.metadata)
     except verify.MismatchError as error:
         print(f"exporters: {options.source}: nothing written: {error}", file=sys.stderr)
         return _MISMATCH
@@ -126,7 +142,7 @@ def main(arguments=None):
     except (ValueError, EdgeRuntimeError, OSError) as error:
         return _fail(_named(options.source, error))
     try:
-        written = _write(options, model_file, data)
+        written = _write(options, model_file, data, graphs)
     except OSError as error:
         return _fail(f"{error.filename or options.output}: {error.strerror or error}")
     if options.json:
@@ -139,12 +155,13 @@ def main(arguments=None):
 
 
 def _convert(options):
-    """The packed model of the source, its bytes, and what the report says of them."""
+    """The packed model of the source, its bytes, the float network, and what the report says of them."""
     suffix = options.source.suffix.lower()
     if suffix == ".ernn":
         model_file = ModelFile.load(options.source)
         data = options.source.read_bytes()
-        return model_file, data, report.facts(model_file, len(data))
+        network = dequantize(model_file, os.fspath(options.source))
+        return model_file, data, network, report.facts(model_file, len(data))
     if suffix not in (".onnx", ".pt2") and options.layers is None:
         _need("torch", "train")
         from exporters import from_checkpoint
@@ -162,7 +179,8 @@ def _from_checkpoint(options):
     model_file = from_checkpoint.model_file(network, decoder, from_checkpoint.describe(state))
     data = model_file.to_bytes()
     steps = verify.verify(network, data, model_file)
-    return model_file, data, {**report.facts(model_file, len(data)), "equal_steps": steps}
+    facts = {**report.facts(model_file, len(data)), "equal_steps": steps}
+    return model_file, data, from_checkpoint.master_network(network), facts
 
 
 def load_network(source, layers=None):
@@ -222,7 +240,7 @@ def _from_float(options):
     if packed.drift is not None:
         first, last = packed.drift
         facts["drift"] = {"steps": options.drift_steps, "first_rms": first.rms, "last_rms": last.rms}
-    return found.model_file, found.data, facts
+    return found.model_file, found.data, network, facts
 
 
 def _need(package, extra):
@@ -232,7 +250,18 @@ def _need(package, extra):
         raise MissingPackageError(f"{package} is missing: pip install 'edge-runtime[{extra}]'") from error
 
 
-def _write(options, model_file, data):
+def _graphs(options, network, metadata):
+    """The ONNX files to write: list of (path, bytes)."""
+    paths = [(options.onnx, False), (options.onnx_step, True)]
+    if not any(path for path, _ in paths):
+        return []
+    _need("onnx", "onnx")
+    from exporters.to_onnx import to_onnx
+
+    return [(path, to_onnx(network, step, metadata).SerializeToString()) for path, step in paths if path]
+
+
+def _write(options, model_file, data, graphs):
     written = []
     if options.output is not None:
         model_file.save(options.output)
@@ -240,6 +269,9 @@ def _write(options, model_file, data):
     if options.c_header is not None:
         options.c_header.write_text(c_header(data, identifier(options.c_header)), encoding="ascii")
         written.append(os.fspath(options.c_header))
+    for path, graph in graphs:
+        path.write_bytes(graph)
+        written.append(os.fspath(path))
     return written
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.format import DecoderConfig, ModelFile
+from exporters.graph import Dense, Network, Recurrent
 from training.corpus import SOURCES
 from training.features import CONFIG
 from training.labels import BLANK, LABELS, UNKNOWN
@@ -141,3 +142,34 @@ def model_file(network, decoder, metadata):
         decoder=decoder,
         metadata=metadata,
     )
+
+
+def master_network(network):
+    """Return the float network that training kept, before any rounding.
+
+    Parameters
+    ----------
+    network : training.network.DigitNet
+
+    Returns
+    -------
+    exporters.graph.Network
+        Its inputs are features; the clamp of the integer inputs is not part of it.
+    """
+    scale, offset = (t.detach().double().numpy() for t in network.input_affine())
+    levels = network.config.levels_per_deviation
+    layers = []
+    for number, masters in enumerate(network.layers):
+        w_x, b_x = _master(masters.x)
+        if number == 0:
+            b_x = b_x + w_x @ (offset / levels)
+            w_x = w_x * (scale / levels)
+        layers.append(
+            Recurrent("gru", w_x, _master(masters.h)[0], b_x, _master(masters.h)[1], name=f"layer {number}")
+        )
+    layers.append(Dense(*_master(network.dense), name=f"layer {len(layers)}"))
+    return Network(tuple(layers), source="checkpoint")
+
+
+def _master(matrix):
+    return matrix.weight.detach().double().numpy(), matrix.bias.detach().double().numpy()

@@ -14,6 +14,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
 
 from float_networks import float_network  # noqa: E402
 
+import exporters  # noqa: E402
 from edge_runtime import Model  # noqa: E402
 from edge_runtime.model import DEFAULT_MODEL  # noqa: E402
 from exporters.__main__ import main  # noqa: E402
@@ -167,6 +168,22 @@ def test_the_shipped_model_as_a_c_header(tmp_path, capsys):
     numbers = [int(n) for n in re.findall(r"(\d+),", text)]
     assert bytes(numbers) == DEFAULT_MODEL.read_bytes() and "digits_model_size" in text
     assert f"wrote {header}" in capsys.readouterr().out
+
+
+def test_the_shipped_model_and_a_float_source_as_onnx(source, tmp_path, capsys):
+    whole, step = tmp_path / "whole.onnx", tmp_path / "step.onnx"
+    assert main([str(DEFAULT_MODEL), "--onnx", str(whole), "--onnx-step", str(step)]) == 0
+    model = onnx.load(whole)
+    onnx.checker.check_model(model, full_check=True)
+    assert {p.key: p.value for p in model.metadata_props} == Model.default().metadata
+    assert [v.name for v in onnx.load(step).graph.input] == ["x", "h0", "h1"]
+    again = tmp_path / "again.onnx"
+    assert (
+        main([str(source), "--onnx", str(again), "--planes", "2", "--max-error", "9", "--drift-steps", "0"])
+        == 0
+    )
+    before, after = (exporters.from_onnx(path) for path in (source, again))
+    np.testing.assert_array_equal(before.layers[0].w_h, after.layers[0].w_h)
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")

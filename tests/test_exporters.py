@@ -12,6 +12,7 @@ from edge_runtime import Model  # noqa: E402
 from edge_runtime.format import ModelFile  # noqa: E402
 from exporters import from_checkpoint, report, verify  # noqa: E402
 from exporters.__main__ import main  # noqa: E402
+from exporters.dequantize import dequantize  # noqa: E402
 from training.network import DigitNet, NetworkConfig  # noqa: E402
 from training.train import save_checkpoint  # noqa: E402
 
@@ -81,6 +82,20 @@ def test_one_changed_weight_is_a_mismatch():
     changed = dataclasses.replace(packed, layers=layers)
     with pytest.raises(verify.MismatchError, match="output 3"):
         verify.verify(network, changed.to_bytes(), changed)
+
+
+def test_the_masters_are_near_what_was_packed():
+    network = make_network(encoding="pow2")
+    masters = from_checkpoint.master_network(network)
+    packed = dequantize(from_checkpoint.model_file(network, from_checkpoint.read_decoder(None), {}))
+    pairs = [("w_x", "b_x"), ("w_h", "b_h")]
+    for one, two in zip(masters.layers, packed.layers, strict=True):
+        for weights, bias in pairs if hasattr(one, "w_h") else [("w", "b")]:
+            exact, rounded = getattr(one, weights), getattr(two, weights)
+            # Powers of two are off by a quarter at most, those below the least one by half of it.
+            assert 0 < np.linalg.norm(exact - rounded) < 0.25 * np.linalg.norm(exact)
+            if one is not masters.layers[0] or bias != "b_x":  # there the offset of the inputs is in it
+                np.testing.assert_allclose(getattr(one, bias), getattr(two, bias), atol=2.0**-12 + 1e-9)
 
 
 def test_mismatch_writes_nothing(checkpoint, tmp_path, monkeypatch, capsys):
