@@ -287,6 +287,10 @@ def test_training_reads_training_rows_only(monkeypatch):
     used = bank.load_bank.__wrapped__()
     corpus.training_set.cache_clear()
     assert used.cepstra
+    assert all(len(words) == len(marks) for _, marks, words in used.cepstra)
+    for clip in [clip for group in used.guests + used.unknown.clips for clip in group]:
+        assert clip.labels == tuple(labels.label_of(word) for word in clip.words)
+    assert not any(clip.words for clip in used.sentences)  # their labels are no transcripts
     assert set(read) == {source.corpus for source in corpus.SOURCES}
 
 

@@ -30,6 +30,8 @@ class Clip:
         Factor that brings the word to RMS 1 (scale of int16 included).
     narrow : bool
         The recording holds nothing above 4 kHz or a little more.
+    words : tuple of str
+        What is said, one word per label; empty where no transcript is known.
     """
 
     pcm: np.ndarray
@@ -38,6 +40,7 @@ class Clip:
     end: int
     gain: float
     narrow: bool = False
+    words: tuple = ()
 
     def cut(self, begin, end):
         """Return samples begin .. end as float32, the word at RMS 1."""
@@ -87,8 +90,8 @@ class Bank:
     sentences : list of Clip
     noises : dict of str to list of numpy.ndarray
         Kind -> recordings, int16 or float32 [shape=(samples,)].
-    cepstra : list of (numpy.ndarray, tuple of int)
-        AN4: float32 [shape=(frames, 13)] and labels.
+    cepstra : list of (numpy.ndarray, tuple of int, tuple of str)
+        AN4: float32 [shape=(frames, 13)], labels and words.
     """
 
     voices: dict
@@ -118,7 +121,8 @@ def clip_of(utterance, labels):
     scale = 1 / 32768 if utterance.pcm.dtype == np.int16 else 1.0
     gain = scale / augment.rms(samples[begin:end])
     narrow = utterance.pcm.dtype != np.int16  # resampled, hence recorded at 8 or 11.025 kHz
-    return Clip(utterance.pcm, labels, begin, end, gain, narrow), contrast
+    words = () if is_sentence(utterance) else utterance.words
+    return Clip(utterance.pcm, labels, begin, end, gain, narrow, words), contrast
 
 
 def _clips(name):
@@ -191,5 +195,7 @@ def load_bank():
         unknown=Voice.of(_grouped((u.words, c) for u, c in unknown).values()),
         sentences=[c for u, c in speech if is_sentence(u)],
         noises=noises,
-        cepstra=[(u.cepstra, tuple(label_of(word) for word in u.words)) for u in training_set("an4_mfcc")],
+        cepstra=[
+            (u.cepstra, tuple(label_of(word) for word in u.words), u.words) for u in training_set("an4_mfcc")
+        ],
     )

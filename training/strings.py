@@ -385,7 +385,7 @@ def _frame_at(sample):
 
 
 def _an4(rng, bank, config):
-    cepstra, labels = _pick(rng, bank.cepstra)
+    cepstra, labels, _ = _pick(rng, bank.cepstra)
     cepstra = cepstral.augment_cepstra(rng, cepstra, config)
     targets = np.full(len(cepstra), NO_TARGET, np.int8)
     # Some utterances end with the last word; only quiet after it lets a causal network finish.
