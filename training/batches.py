@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -57,6 +57,10 @@ class Batch:
         int64 [shape=(B, L)], outputs; blanks behind the end.
     target_lengths : numpy.ndarray
         int64 [shape=(B,)].
+    phones : numpy.ndarray
+        int64 [shape=(B, P)], 1 + index into `training.lexicon.PHONES`; zeros behind the end.
+    phone_lengths : numpy.ndarray
+        int64 [shape=(B,)].
     frame_targets : numpy.ndarray
         int64 [shape=(B, T)]; -1 where no target is known, and behind the end.
     kinds : numpy.ndarray
@@ -68,6 +72,8 @@ class Batch:
     lengths: np.ndarray
     targets: np.ndarray
     target_lengths: np.ndarray
+    phones: np.ndarray
+    phone_lengths: np.ndarray
     frame_targets: np.ndarray
     kinds: np.ndarray
 
@@ -79,8 +85,9 @@ class Batch:
         """Return the arrays as a dict of torch tensors that share their memory."""
         import torch
 
-        names = ("features", "lengths", "targets", "target_lengths", "frame_targets", "kinds")
-        return {name: torch.from_numpy(getattr(self, name)) for name in names}
+        return {
+            field.name: torch.from_numpy(getattr(self, field.name)) for field in fields(self) if field.name != "step"
+        }
 
 
 def example_rng(seed, step, index):
@@ -112,19 +119,24 @@ def collate(step, rows):
     """
     lengths = np.array([len(features) for _, features in rows], np.int64)
     target_lengths = np.array([len(example.labels) for example, _ in rows], np.int64)
+    phone_lengths = np.array([len(example.phones) for example, _ in rows], np.int64)
     count, longest = len(rows), int(lengths.max())
     features = np.zeros((count, longest, FEATURE_SIZE), np.float32)
     targets = np.zeros((count, max(1, int(target_lengths.max()))), np.int64)
+    phones = np.zeros((count, max(1, int(phone_lengths.max()))), np.int64)
     frame_targets = np.full((count, longest), NO_TARGET, np.int64)
     for i, (example, inputs) in enumerate(rows):
         features[i, : len(inputs)] = inputs
         targets[i, : len(example.labels)] = example.labels
+        phones[i, : len(example.phones)] = np.array(example.phones, np.int64) + 1
         # A step is judged by its last frame: then all of the step has been heard.
         last = np.arange(1, len(inputs) + 1) * STACK - 1
         last = np.minimum(last, len(example.frame_targets) - 1)
         frame_targets[i, : len(inputs)] = example.frame_targets[last]
     kinds = np.array([KINDS.index(example.kind) for example, _ in rows], np.int64)
-    return Batch(step, features, lengths, targets, target_lengths, frame_targets, kinds)
+    return Batch(
+        step, features, lengths, targets, target_lengths, phones, phone_lengths, frame_targets, kinds
+    )
 
 
 def make_row(config, seed, step, index):

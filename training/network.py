@@ -23,6 +23,7 @@ from training.fakequant import (
     Operand,
     RoundInput,
 )
+from training.lexicon import PHONES
 from training.quantizers import LARGEST, Quantizer, nearest_scale
 
 #: Operand of every matrix that reads h: u / 12 stands for h, so a table of seven inputs fits a byte.
@@ -50,6 +51,9 @@ class NetworkConfig:
         Operand clamp of the first matrix.
     keep_bias : float
         Initial bias of z: above zero, a new network remembers.
+    phones : bool
+        An auxiliary output on the first layer, in float, that spells the phones of all words, digits or not. It
+        exists in training only: a network that can spell tells "learn" from "nine" without having heard either.
     """
 
     input_size: int = 78
@@ -62,6 +66,7 @@ class NetworkConfig:
     levels_per_deviation: float = 8.0
     input_clamp: int = 31
     keep_bias: float = 1.0
+    phones: bool = False
 
 
 class QuantizedMatrix(nn.Module):
@@ -169,6 +174,7 @@ class DigitNet(nn.Module):
                 init_limit=limit,
                 w0=max(w0, limit),
             )
+            self.phones = nn.Linear(config.units[0], 1 + len(PHONES)) if config.phones else None
         # Input normalization: statistics of the first steps of training, then a learned gain and offset.
         self.register_buffer("frame_count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("frame_sum", torch.zeros(config.input_size, dtype=torch.float64))
@@ -226,7 +232,7 @@ class DigitNet(nn.Module):
         logits : float32 tensor [shape=(steps, batch, output_size)]
             Integers (without dropout), units of 2^-11.
         states : list of float32 tensors [shape=(steps, batch, units)]
-            Integer states after each step, per GRU layer, without gradient.
+            Integer states after each step, per GRU layer.
         """
         gru_integers, dense_integers = integers
         scale, offset = self.input_affine()
@@ -255,10 +261,25 @@ class DigitNet(nn.Module):
                 self.product_dtype,
             )
             u = u[1:]
-            states.append(x.detach())
+            states.append(x)
         u, mask, gain = self._drop(u, 256, generator)
         logits = DenseOutput.apply(x, self.dense.weight, self.dense.bias, dense_integers, u, mask, gain)
         return logits, states
+
+    def phone_logits(self, states):
+        """Compute the auxiliary output.
+
+        Parameters
+        ----------
+        states : list of float32 tensors
+            Of `forward`.
+
+        Returns
+        -------
+        float32 tensor [shape=(steps, batch, 1 + phones)]
+            Output 0 is blank, output 1 + i is `training.lexicon.PHONES[i]`.
+        """
+        return self.phones(states[0] * STATE_UNIT)
 
     def _drop(self, u, units, generator):
         """Return (u, mask, gain) of inverted dropout.

@@ -45,6 +45,7 @@ class ScheduleConfig:
     average_decay: float = 0.999
     carry_state: float = 0.5
     normalize_steps: int = 500
+    phone_weight: float = 0.3
 
     def rate(self, step):
         """Return the learning rate of a step."""
@@ -153,6 +154,26 @@ def string_loss(logits, batch):
     return losses.sum() / batch["target_lengths"].sum().clamp(min=1)
 
 
+def phone_loss(logits, batch):
+    """CTC of the phones of all that was said, per phone; examples without a transcript do not count.
+
+    Parameters
+    ----------
+    logits : float32 tensor [shape=(steps, batch, 1 + phones)]
+    batch : dict of tensors
+    """
+    known = batch["kinds"] != SENTENCE
+    losses = F.ctc_loss(
+        F.log_softmax(logits, -1),
+        batch["phones"],
+        batch["lengths"],
+        batch["phone_lengths"],
+        reduction="none",
+        zero_infinity=True,
+    )
+    return (losses * known).sum() / (batch["phone_lengths"] * known).sum().clamp(min=1)
+
+
 def last_states(states, lengths):
     """Return the states after the last step of each example.
 
@@ -165,7 +186,7 @@ def last_states(states, lengths):
     -------
     list of float32 tensors [shape=(batch, units)]
     """
-    return [h[lengths - 1, torch.arange(len(lengths))] for h in states]
+    return [h.detach()[lengths - 1, torch.arange(len(lengths))] for h in states]
 
 
 def draw_start(carried, count, share, generator):
@@ -334,6 +355,8 @@ def main(arguments=None):
         carried = last_states(states, batch["lengths"])
         loss_of = framewise_loss if step < schedule.framewise_steps else string_loss
         loss = loss_of(logits * PRE_UNIT, batch)
+        if network.phones is not None:
+            loss = loss + schedule.phone_weight * phone_loss(network.phone_logits(states), batch)
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.clip_norm)
