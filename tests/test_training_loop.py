@@ -52,6 +52,15 @@ def test_string_loss_equals_sum_over_paths():
     assert train.string_loss(logits, batch).item() == pytest.approx(expected / 2, rel=1e-5)
 
 
+def test_phone_loss_leaves_out_sentences():
+    logits = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    batch = make_batch(["unknown", "sentence"], [[UNKNOWN], []], [3, 3])
+    batch |= {"phones": torch.tensor([[2, 1], [0, 0]]), "phone_lengths": torch.tensor([2, 0])}
+    p = torch.softmax(logits, -1).double().numpy()
+    expected = -math.log(likelihood(p[:, 0], lambda path: collapsed(path) == [2, 1]))
+    assert train.phone_loss(logits, batch).item() == pytest.approx(expected / 2, rel=1e-5)
+
+
 def test_framewise_loss_ignores_unknown_targets():
     logits = torch.zeros(3, 2, len(LABELS))
     logits[0, 0, 5] = 9.0

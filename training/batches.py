@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from training.features import FEATURE_SIZE, STACK, network_features
+from training.lexicon import phones_of
 from training.strings import KINDS, NO_TARGET, StringsConfig, make_example
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -34,12 +35,15 @@ class BatchesConfig:
         Network steps; longer examples are drawn again, which bounds memory and time.
     strings : StringsConfig
         How examples are drawn.
+    phones : bool
+        Spell the words, for the auxiliary output of the network; as the network is configured.
     """
 
     batch_size: int = 16
     chunk_steps: int = 8
     longest_steps: int = 400
     strings: StringsConfig = field(default_factory=StringsConfig)
+    phones: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +90,9 @@ class Batch:
         import torch
 
         return {
-            field.name: torch.from_numpy(getattr(self, field.name)) for field in fields(self) if field.name != "step"
+            field.name: torch.from_numpy(getattr(self, field.name))
+            for field in fields(self)
+            if field.name != "step"
         }
 
 
@@ -104,7 +110,12 @@ def example_rng(seed, step, index):
     return np.random.default_rng([seed, step, index])
 
 
-def collate(step, rows):
+def spell(words):
+    """Return the phones of words: tuple of int, indices into `training.lexicon.PHONES`."""
+    return tuple(phone for word in words for phone in phones_of(word))
+
+
+def collate(step, rows, phones=False):
     """Pad examples to a batch.
 
     Parameters
@@ -112,6 +123,8 @@ def collate(step, rows):
     step : int
     rows : list of (Example, numpy.ndarray)
         The example and its network inputs, float32 [shape=(steps, 78)].
+    phones : bool
+        Spell the words; otherwise no example has phones.
 
     Returns
     -------
@@ -119,23 +132,24 @@ def collate(step, rows):
     """
     lengths = np.array([len(features) for _, features in rows], np.int64)
     target_lengths = np.array([len(example.labels) for example, _ in rows], np.int64)
-    phone_lengths = np.array([len(example.phones) for example, _ in rows], np.int64)
+    spelled = [spell(example.words) if phones else () for example, _ in rows]
+    phone_lengths = np.array([len(phones) for phones in spelled], np.int64)
     count, longest = len(rows), int(lengths.max())
     features = np.zeros((count, longest, FEATURE_SIZE), np.float32)
     targets = np.zeros((count, max(1, int(target_lengths.max()))), np.int64)
-    phones = np.zeros((count, max(1, int(phone_lengths.max()))), np.int64)
+    phone_targets = np.zeros((count, max(1, int(phone_lengths.max()))), np.int64)
     frame_targets = np.full((count, longest), NO_TARGET, np.int64)
     for i, (example, inputs) in enumerate(rows):
         features[i, : len(inputs)] = inputs
         targets[i, : len(example.labels)] = example.labels
-        phones[i, : len(example.phones)] = np.array(example.phones, np.int64) + 1
+        phone_targets[i, : len(spelled[i])] = np.array(spelled[i], np.int64) + 1
         # A step is judged by its last frame: then all of the step has been heard.
         last = np.arange(1, len(inputs) + 1) * STACK - 1
         last = np.minimum(last, len(example.frame_targets) - 1)
         frame_targets[i, : len(inputs)] = example.frame_targets[last]
     kinds = np.array([KINDS.index(example.kind) for example, _ in rows], np.int64)
     return Batch(
-        step, features, lengths, targets, target_lengths, phones, phone_lengths, frame_targets, kinds
+        step, features, lengths, targets, target_lengths, phone_targets, phone_lengths, frame_targets, kinds
     )
 
 
@@ -183,7 +197,10 @@ def make_chunk(config, seed, chunk):
     rows.sort(key=lambda row: len(row[1]))
     order = np.random.default_rng([seed, first]).permutation(config.chunk_steps)
     size = config.batch_size
-    return [collate(first + step, rows[at * size : (at + 1) * size]) for step, at in enumerate(order)]
+    return [
+        collate(first + step, rows[at * size : (at + 1) * size], config.phones)
+        for step, at in enumerate(order)
+    ]
 
 
 def _start_worker():

@@ -15,7 +15,7 @@ from training.features import (
     append_quiet,
     cepstra_of,
 )
-from training.labels import BLANK, ctc_steps
+from training.labels import BLANK, ctc_steps, label_of
 
 KINDS = ("digits", "unknown", "sentence", "noise", "an4")
 NO_TARGET = -1  # frame target of a frame that must not count
@@ -140,6 +140,8 @@ class Example:
     ----------
     cepstra : numpy.ndarray
         float32 [shape=(frames, 13)], 100 frames per second, silence at the end included.
+    words : tuple of str
+        What was said. Empty for noise and for sentences, of which it is not known.
     labels : list of int
         Outputs in order: the CTC target. Empty for noise and for sentences.
     frame_targets : numpy.ndarray
@@ -150,6 +152,7 @@ class Example:
     """
 
     cepstra: np.ndarray
+    words: tuple
     labels: list
     frame_targets: np.ndarray
     kind: str
@@ -186,7 +189,7 @@ def make_example(rng, config=StringsConfig()):
             samples, spans = _join(rng, clips, config, kind)
         narrow = all(clip.narrow for clip in clips)
         samples, speed = _record(rng, samples, bank, config, clean, narrow)
-        spans = [(begin / speed, end / speed, labels) for begin, end, labels in spans]
+        spans = [(begin / speed, end / speed, words) for begin, end, words in spans]
     return _example(rng, samples, spans, kind, config)
 
 
@@ -220,14 +223,14 @@ def _draw_clips(rng, bank, config, kind):
 
 
 def _whole(clip):
-    return clip.cut(0, len(clip.pcm)), [(clip.begin, clip.end, clip.labels)]
+    return clip.cut(0, len(clip.pcm)), [(clip.begin, clip.end, clip.words)]
 
 
 def _join(rng, clips, config, kind):
     """Put words one after the other.
 
     Returns samples float32 [shape=(samples,)] with words at RMS 1 and digital silence between,
-    and a list of (begin, end, labels), in samples, of where each word is heard.
+    and a list of (begin, end, words), in samples, of where each clip is heard.
     """
     overlapping = rng.random() < config.overlapping
     abrupt = rng.random() < config.abrupt
@@ -255,7 +258,7 @@ def _join(rng, clips, config, kind):
             else:
                 at += int(rng.uniform(*config.gap_s) * SAMPLE_RATE)
         pieces.append((at, piece))
-        spans.append((at + begin - start, at + end - start, clip.labels))
+        spans.append((at + begin - start, at + end - start, clip.words))
         at += len(piece)
     samples = np.zeros(max(at + len(piece) for at, piece in pieces) + _tail(rng), np.float32)
     for at, piece in pieces:
@@ -357,14 +360,12 @@ def _noise_alone(rng, bank, config):
 def _example(rng, samples, spans, kind, config):
     cepstra = cepstra_of(np.ascontiguousarray(samples, np.float32))
     frames = len(cepstra)
-    labels = [label for _, _, names in spans for label in names]
+    words = [word for _, _, names in spans for word in names]
     targets = np.full(frames, NO_TARGET if kind == "sentence" else BLANK, np.int8)
-    if kind == "sentence":
-        labels = []
-    else:
+    if kind != "sentence":
         for begin, end, names in spans:
             first = _frame_at(0.5 * (begin + end))
-            targets[first : _frame_at(end + 0.05 * SAMPLE_RATE)] = names[-1]
+            targets[first : _frame_at(end + 0.05 * SAMPLE_RATE)] = label_of(names[-1])
     if rng.random() < config.voice_warp:
         to_cepstra, to_log_mel = cepstral.cepstrum_matrices()
         factor = config.an4_warp ** rng.uniform(-1, 1)
@@ -376,7 +377,7 @@ def _example(rng, samples, spans, kind, config):
     # Every example ends with enough quiet to finish its last word: its own, or the runtime's.
     quiet_s = (len(samples) - max(end for _, end, _ in spans)) / SAMPLE_RATE if spans else 0
     flush = quiet_s < 0.25 or rng.random() < 0.1
-    return _finish(rng, cepstra, labels, targets, kind, flush, config)
+    return _finish(rng, cepstra, words, targets, kind, flush, config)
 
 
 def _frame_at(sample):
@@ -385,14 +386,15 @@ def _frame_at(sample):
 
 
 def _an4(rng, bank, config):
-    cepstra, labels, _ = _pick(rng, bank.cepstra)
+    cepstra, _, words = _pick(rng, bank.cepstra)
     cepstra = cepstral.augment_cepstra(rng, cepstra, config)
     targets = np.full(len(cepstra), NO_TARGET, np.int8)
     # Some utterances end with the last word; only quiet after it lets a causal network finish.
-    return _finish(rng, cepstra, list(labels), targets, "an4", rng.random() < 0.8, config)
+    return _finish(rng, cepstra, words, targets, "an4", rng.random() < 0.8, config)
 
 
-def _finish(rng, cepstra, labels, targets, kind, flush, config):
+def _finish(rng, cepstra, words, targets, kind, flush, config):
+    labels = [label_of(word) for word in words]
     missing = (ctc_steps(labels) + 1) * STACK - len(cepstra)
     if flush or missing > 0:
         quiet = max(QUIET_FRAMES, missing)
@@ -404,4 +406,4 @@ def _finish(rng, cepstra, labels, targets, kind, flush, config):
         start = int(rng.integers(max(1, len(cepstra) - count)))
         cepstra = cepstra.copy()
         cepstra[start : start + count] = cepstra.mean(axis=0)
-    return Example(np.ascontiguousarray(cepstra, np.float32), labels, targets, kind)
+    return Example(np.ascontiguousarray(cepstra, np.float32), tuple(words), labels, targets, kind)

@@ -87,9 +87,10 @@ def load_config(text):
     data = table.pop("batches", {})
     workers = data.pop("workers", 1)
     strings = _fill(StringsConfig, table.pop("strings", {}), "strings")
+    network = _fill(NetworkConfig, table.pop("network", {}), "network")
     result = (
-        _fill(NetworkConfig, table.pop("network", {}), "network"),
-        _fill(BatchesConfig, {**data, "strings": strings}, "batches"),
+        network,
+        _fill(BatchesConfig, {**data, "strings": strings, "phones": network.phones}, "batches"),
         workers,
         _fill(ScheduleConfig, table.pop("schedule", {}), "schedule"),
         _fill(ReportConfig, table.pop("report", {}), "report"),
