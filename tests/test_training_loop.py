@@ -147,6 +147,6 @@ def test_missing_data_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
 
 
 def test_resume_without_a_checkpoint_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, "load_bank", lambda: None)
+    monkeypatch.setattr(train, "load_bank", lambda withhold: None)
     assert train.main([str(CONFIG), "--out", str(tmp_path / "run"), "--resume"]) == 2
     assert "nothing to resume" in capsys.readouterr().err

@@ -125,8 +125,8 @@ def clip_of(utterance, labels):
     return Clip(utterance.pcm, labels, begin, end, gain, narrow, words), contrast
 
 
-def _clips(name):
-    for utterance in training_set(name):
+def _clips(name, withhold):
+    for utterance in training_set(name, withhold):
         labels = tuple(label_of(word) for word in utterance.words)
         clip, contrast = clip_of(utterance, labels)
         # Only the crowd's clips have silence around the word by which to judge them.
@@ -156,15 +156,21 @@ def _pooled(pairs):
 
 
 @functools.cache
-def load_bank():
+def load_bank(withhold=False):
     """Load all training clips below EDGE_RUNTIME_DATA; takes some seconds, once per process.
+
+    Parameters
+    ----------
+    withhold : bool
+        Without the speakers of `training.corpus.withheld_set`.
 
     Returns
     -------
     Bank
     """
     digits = {
-        name: list(_clips(name)) for name in ("sc_digits", "fsdd", "audiomnist_subset", "prompt_digits")
+        name: list(_clips(name, withhold))
+        for name in ("sc_digits", "fsdd", "audiomnist_subset", "prompt_digits")
     }
     # Most speakers of Speech Commands said only one or two words: the pool makes strings of
     # several voices, beside the strings of those who said three words or more.
@@ -182,7 +188,7 @@ def load_bank():
         for _, clip in digits[name]
     )
     speech = [(u, clip_of(u, (UNKNOWN,) * len(u.words))[0]) for u in training_set("nondigit_speech")]
-    unknown = list(_clips("sc_words")) + [(u, c) for u, c in speech if not is_sentence(u)]
+    unknown = list(_clips("sc_words", withhold)) + [(u, c) for u, c in speech if not is_sentence(u)]
     noises = {
         "white": [augment.colored_noise(1, NOISE_BANK_SAMPLES, 0)],
         "pink": [augment.colored_noise(2, NOISE_BANK_SAMPLES, -1)],

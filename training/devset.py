@@ -8,7 +8,7 @@ import numpy as np
 
 from training import augment
 from training.bank import clip_of
-from training.corpus import dev_set, is_digit_string, is_sentence
+from training.corpus import dev_set, is_digit_string, is_sentence, withheld_set
 from training.features import append_quiet, cepstra_of, network_features
 from training.labels import LABELS, digits_of, label_of
 
@@ -136,8 +136,13 @@ def strings(condition, count=STRINGS_COUNT):
     return items
 
 
-def all_sets():
+def all_sets(withheld=False):
     """Return every development set.
+
+    Parameters
+    ----------
+    withheld : bool
+        With what withheld speakers said: for networks that were trained without them.
 
     Returns
     -------
@@ -154,4 +159,7 @@ def all_sets():
     sets.update({f"strings_{name}": strings(name) for name in SNR_DB})
     for name in ("sc_words", "nondigit_speech", "esc10_noise"):
         sets[f"reject_{name}"] = rejected(name)
+    if withheld:
+        sets["withheld"] = [_item(u) for u in withheld_set("sc_digits")]
+        sets["reject_withheld"] = [_item(u, []) for u in withheld_set("sc_words")]
     return sets

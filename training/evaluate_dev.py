@@ -60,12 +60,18 @@ def greedy(outputs):
 
 
 class DevSets:
-    """The development sets, their features computed once."""
+    """The development sets, their features computed once.
 
-    def __init__(self):
+    Parameters
+    ----------
+    withheld : bool
+        With the speakers that were withheld from training.
+    """
+
+    def __init__(self, withheld=False):
         self.sets = {
             name: sorted(((item, item.features()) for item in items), key=lambda pair: len(pair[1]))
-            for name, items in devset.all_sets().items()
+            for name, items in devset.all_sets(withheld).items()
         }
 
     @torch.no_grad()

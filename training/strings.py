@@ -77,6 +77,9 @@ class StringsConfig:
         The same for cepstra; `an4_warp` is the greatest factor on frequency.
     voice_warp : float
         Waveform strings whose spectrum is moved by up to `an4_warp` apart from their pitch.
+    withhold : bool
+        Keep some speakers of rare words out, so that words and voices the network never heard can be judged
+        by: see `training.corpus.withheld_set`.
     mask, mask_frames
         Number of stretches replaced by the mean of the example, and the frames in each; off.
     """
@@ -128,6 +131,7 @@ class StringsConfig:
     an4_snr_db: tuple = (5.0, 50.0)
     an4_reverberation: float = 0.2
     an4_gain_db: tuple = (-20.0, 20.0)
+    withhold: bool = False
     mask: int = 0
     mask_frames: int = 8
 
@@ -171,7 +175,7 @@ def make_example(rng, config=StringsConfig()):
     -------
     Example
     """
-    bank = load_bank()
+    bank = load_bank(config.withhold)
     if rng.random() < config.an4:
         return _an4(rng, bank, config)
     kinds = ("digits", "unknown", "sentence", "noise")

@@ -263,7 +263,7 @@ def main(arguments=None):
     except (OSError, ValueError, TypeError) as error:
         return _fail(f"{options.config}: {getattr(error, 'strerror', None) or error}")
     try:
-        load_bank()  # before hours are spent: are the recordings there?
+        load_bank(data_config.strings.withhold)  # before hours are spent: are the recordings there?
     except (OSError, ValueError) as error:
         return _fail(error)
     workers = workers if options.workers is None else options.workers
@@ -316,7 +316,7 @@ def main(arguments=None):
             return
         from training.evaluate_dev import DevSets, summary
 
-        dev = dev or DevSets()
+        dev = dev or DevSets(data_config.strings.withhold)
         for name, candidate in (("last", network), ("average", average)):
             if candidate is None:
                 continue
