@@ -20,7 +20,7 @@ from word_models import tone_model, tone_signal
 
 from apps.audio import AudioError, open_audio, read_audio
 from apps.demo_samples import samples
-from apps.digit_demo.display import level_db
+from apps.digit_demo.level import peak_db, rms_db
 from apps.digit_demo.microphone import Ring
 from edge_runtime.model import DEFAULT_MODEL
 
@@ -430,10 +430,14 @@ def test_ring_keeps_order_and_counts_what_does_not_fit():
 
 
 def test_level_of_full_scale_and_silence():
-    assert level_db(np.ones(100, np.float32)) == pytest.approx(0)
-    assert level_db(np.full(100, 0.1, np.float32)) == pytest.approx(-20)
-    assert level_db(np.zeros(100, np.float32)) == -60
-    assert level_db(np.zeros(0, np.float32)) == -60
+    sine = np.sin(np.arange(16000) * 0.1).astype(np.float32)
+    assert (peak_db(sine), rms_db(sine)) == (pytest.approx(0, abs=0.01), pytest.approx(-3.01, abs=0.01))
+    assert (peak_db(-sine / 10), rms_db(sine / 10)) == (
+        pytest.approx(-20, abs=0.01),
+        pytest.approx(-23, abs=0.1),
+    )
+    for nothing in (np.zeros(100, np.float32), np.zeros(0, np.float32), np.full(9, 1e-9, np.float32)):
+        assert peak_db(nothing) == rms_db(nothing) == -100
 
 
 def test_samples_are_short_16_khz_and_labeled():

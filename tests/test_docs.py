@@ -3,6 +3,7 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -19,8 +20,21 @@ DOCUMENTS = {
 }
 
 
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_callback_of_the_readme_runs(capsys, monkeypatch, tmp_path):
+    (block,) = [block for block in PYTHON_BLOCKS if "listen(" in block]
+    path, said = next(iter(demo_samples()))
+    shutil.copy(path, tmp_path / "recording.wav")
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    heard = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert tuple(heard) == said
+
+
 def test_python_of_the_readme_runs(capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (block,) = [block for block in PYTHON_BLOCKS if "listen(" not in block]
     path, said = next(iter(demo_samples()))
     audio, sample_rate = read_audio(path)
     features = np.zeros((5, 78), np.float32)

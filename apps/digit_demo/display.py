@@ -6,7 +6,8 @@ import shutil
 import sys
 import time
 
-import numpy as np
+import edge_runtime
+from apps.digit_demo.session import Observer
 
 DIGITS = {
     "zero": 0,
@@ -55,22 +56,7 @@ def word_json(word):
     )
 
 
-def level_db(samples):
-    """Level in dB below full scale (root mean square), at least -60.
-
-    Parameters
-    ----------
-    samples : float32 [shape=(n,)]
-
-    Returns
-    -------
-    float
-    """
-    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
-    return max(_METER_FLOOR_DB, 10 * np.log10(max(power, 1e-12)))
-
-
-class Display:
+class Display(Observer):
     """Output of the demo.
 
     Words go to standard output: with `as_json` an object per line; else digits growing on one line
@@ -79,21 +65,38 @@ class Display:
     Parameters
     ----------
     as_json, quiet : bool
+    verbose : bool
+        Note times and confidences of words too.
     meter : bool
         Show the level; only done while standard error is a terminal.
     """
 
-    def __init__(self, as_json, quiet, meter):
+    def __init__(self, as_json, quiet, verbose, meter):
         self._json = as_json
         self._quiet = quiet
+        self._verbose = verbose
         self._growing = sys.stdout.isatty() and not as_json
         self._meter = meter and not quiet and sys.stderr.isatty()
         self._meter_shown = False
         self._next_meter = 0.0
         self._digits = ""
 
-    def word(self, word):
-        """Show a recognized word at once."""
+    def on_start(self, session):
+        """Say what is heard."""
+        self._source = session.source
+        if self._verbose:
+            self.on_note(f"{session.model} from edge_runtime {edge_runtime.__version__}")
+        self.on_note(session.source.description)
+
+    def on_word(self, word):
+        """Show it at once."""
+        self._show(word)
+        if self._verbose:
+            self.on_note(
+                f"{word.label} {word.start_s:.2f} to {word.end_s:.2f} s, confidence {word.confidence:.2f}"
+            )
+
+    def _show(self, word):
         self._clear_meter()
         if self._json:
             print(word_json(word), flush=True)
@@ -110,29 +113,34 @@ class Display:
         self._digits += separator + text
         print(f"\r{self._digits}", end="", flush=True)
 
-    def meter(self, samples, dropped):
+    def on_update(self, update):
         """Redraw the level meter, ten times a second at most."""
         now = time.monotonic()
         if not self._meter or now < self._next_meter:
             return
         self._next_meter = now + _METER_INTERVAL_S
-        level = level_db(samples)
+        level = max(_METER_FLOOR_DB, update.rms_db)
         filled = round(_METER_WIDTH * (1 - level / _METER_FLOOR_DB))
         bar = "#" * filled + "-" * (_METER_WIDTH - filled)
-        drops = f"  dropped {dropped}" if dropped else ""
+        drops = f"  dropped {update.dropped_samples}" if update.dropped_samples else ""
         self._clear_meter()
         # Save the cursor, draw behind the digits, return: the next digit overwrites the meter.
         print(f"\x1b[s  [{bar}] {level:4.0f} dB{drops}\x1b[u", end="", file=sys.stderr, flush=True)
         self._meter_shown = True
 
-    def note(self, text):
-        """A line for the reader, unless quiet."""
+    def on_note(self, text):
+        """Show it, unless quiet."""
         if not self._quiet:
-            self.end()
+            self._end_line()
             print(text, file=sys.stderr, flush=True)
 
-    def end(self):
-        """End the line of digits."""
+    def on_end(self, totals):
+        """The closing line."""
+        factor = f", real-time factor {totals.real_time_factor:.4f}" if totals.heard_s else ""
+        self._end_line()
+        self.on_note(f"heard {totals.heard_s:.1f} s, {totals.words} words{factor}{self._source.losses()}")
+
+    def _end_line(self):
         self._clear_meter()
         if self._growing and self._digits:
             print(flush=True)

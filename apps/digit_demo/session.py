@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: MIT
+"""A recognizer and those who watch it: blocks of samples in, events out, for any kind of front."""
+
+import contextlib
+import dataclasses
+import time
+
+import numpy as np
+
+from apps.digit_demo.level import peak_db, rms_db
+
+_CPU_INTERVAL_S = 1.0  # over which CPU use is averaged
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """State of a session after a block of audio.
+
+    Attributes
+    ----------
+    heard_s : float
+        Audio heard so far.
+    peak_db, rms_db : float
+        Level of the block, dBFS, -100 to 0.
+    posteriors : float32 [shape=(steps, outputs)]
+        Probability of each output at the steps of the network that this block completed; all zero
+        before the first. No rows unless an observer `watches_steps`.
+    latency_s : float or None
+        Of the last word: audio handed over when it came, less its end. None before the first.
+    dropped_samples : int
+        Lost before they could be heard, in all.
+    cpu_percent : float
+        Processor time of the whole program over the last second; 100 is one core.
+    real_time_factor : float
+        Time spent in recognition over the duration of the audio heard.
+    """
+
+    heard_s: float
+    peak_db: float
+    rms_db: float
+    posteriors: np.ndarray
+    latency_s: float | None
+    dropped_samples: int
+    cpu_percent: float
+    real_time_factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """What a session has done.
+
+    Attributes
+    ----------
+    heard_s : float
+        Audio heard.
+    words : int
+        Words recognized.
+    busy_s : float
+        Time spent in recognition.
+    dropped_samples : int
+        Lost before they could be heard.
+    """
+
+    heard_s: float
+    words: int
+    busy_s: float
+    dropped_samples: int
+
+    @property
+    def real_time_factor(self):
+        """float : `busy_s` over `heard_s`; 0 before any audio."""
+        return self.busy_s / self.heard_s if self.heard_s else 0.0
+
+
+class Observer:
+    """Base of those who watch a session. Every method does nothing; override what is of interest.
+
+    All are called in the thread that feeds the session, in the order of the audio, and hold up
+    recognition while they run. What one raises ends the session.
+
+    Attributes
+    ----------
+    watches_steps : bool
+        Wants `Update.posteriors` filled, which costs some processor time.
+    """
+
+    watches_steps = False
+
+    def on_start(self, session):
+        """The session begins; `session` is the `Session`."""
+
+    def on_audio(self, samples):
+        """A block of audio, float32 [shape=(n,)], before it is recognized."""
+
+    def on_word(self, word):
+        """A word (`edge_runtime.Word`) has been recognized."""
+
+    def on_update(self, update):
+        """A block has been heard; `update` is an `Update`."""
+
+    def on_note(self, text):
+        """A line for the person in front: what the program does, or what is wrong."""
+
+    def on_end(self, totals):
+        """The session has ended, in whatever way; `totals` is a `Totals`. Called once."""
+
+
+class Session:
+    """Recognizes the audio of a source and tells observers.
+
+    Context manager: entering starts the observers, leaving finishes, in whatever way. Belongs to
+    one thread at a time.
+
+    Parameters
+    ----------
+    model : edge_runtime.Model
+    source : FileSource or MicrophoneSource
+        Open; it stays the caller's.
+    threshold : float, optional
+        Drop words of less confidence; default: the model's.
+    observers : iterable of Observer
+        Told in this order.
+
+    Attributes
+    ----------
+    model, source
+        As given.
+    step_s : float
+        Duration of a step of the network, the time between two rows of `Update.posteriors`.
+    """
+
+    def __init__(self, model, source, threshold=None, observers=()):
+        self.model = model
+        self.source = source
+        self.step_s = model.file.frontend.step_samples / 16000
+        self._observers = tuple(observers)
+        self._started = []
+        self._recognizer = model.recognizer(source.sample_rate, threshold)
+        self._watched = any(observer.watches_steps for observer in self._observers)
+        self._samples = 0
+        self._steps = 0
+        self._words = 0
+        self._busy_s = 0.0
+        self._latency_s = None
+        self._warned = False
+        self._cpu = _CpuMeter()
+
+    def __enter__(self):
+        try:
+            for observer in self._observers:
+                observer.on_start(self)
+                self._started.append(observer)
+        except BaseException:
+            self.finish()
+            raise
+        return self
+
+    def __exit__(self, *exc_info):
+        self.finish()
+
+    def run(self):
+        """Recognize the source to its end, which a microphone does not have."""
+        for samples in self.source.blocks():
+            self.hear(samples)
+
+    def hear(self, samples):
+        """Recognize a block of audio.
+
+        Parameters
+        ----------
+        samples : float32 [shape=(n,)]
+            Full scale 1.0, at the source's rate. Blocks of any length give the same words.
+        """
+        for observer in self._started:
+            observer.on_audio(samples)
+        words, posteriors = self._recognize(samples)
+        if words:
+            self._latency_s = self._heard_s - words[-1].end_s
+        self._tell(words)
+        if self.source.dropped_samples and not self._warned:
+            self._warned = True
+            self.note("this computer is too slow or too busy: audio was dropped")
+        update = Update(
+            heard_s=self._heard_s,
+            peak_db=peak_db(samples),
+            rms_db=rms_db(samples),
+            posteriors=posteriors,
+            latency_s=self._latency_s,
+            dropped_samples=self.source.dropped_samples,
+            cpu_percent=self._cpu.percent(),
+            real_time_factor=self.totals.real_time_factor,
+        )
+        for observer in self._started:
+            observer.on_update(update)
+
+    def _recognize(self, samples):
+        """Words of a block, and the posteriors after each step of it if somebody watches."""
+        words = []
+        posteriors = []
+        start = 0
+        began = time.perf_counter()
+        while start < len(samples):
+            stop = len(samples)
+            if self._watched:
+                # Pieces end at whole steps since the beginning, wherever the blocks end.
+                boundary = round((self._steps + 1) * self.step_s * self.source.sample_rate) - self._samples
+                stop = min(stop, start + boundary)
+            words += self._recognizer.accept_waveform(samples[start:stop])
+            self._samples += stop - start
+            if self._watched and stop - start == boundary:
+                self._steps += 1
+                posteriors.append(self._recognizer.posteriors)
+            start = stop
+        self._busy_s += time.perf_counter() - began
+        shape = (len(posteriors), self.model.output_size)
+        return words, np.array(posteriors, np.float32).reshape(shape)
+
+    def _tell(self, words):
+        for word in words:
+            self._words += 1
+            for observer in self._started:
+                observer.on_word(word)
+
+    def note(self, text):
+        """Show a line to the person in front."""
+        for observer in self._started:
+            observer.on_note(text)
+
+    def finish(self):
+        """End of the audio: report the words still due and end the observers. Later calls do nothing."""
+        with contextlib.ExitStack() as ends:
+            ends.callback(self._started.clear)
+            # Whatever one of them raises, all are told, the first first.
+            for observer in reversed(self._started):
+                ends.callback(lambda observer=observer: observer.on_end(self.totals))
+            if self._started:
+                self._tell(self._recognizer.finish())
+
+    @property
+    def _heard_s(self):
+        return self._samples / self.source.sample_rate
+
+    @property
+    def totals(self):
+        """Totals : so far."""
+        return Totals(self._heard_s, self._words, self._busy_s, self.source.dropped_samples)
+
+
+class _CpuMeter:
+    """Processor time of this program over time passed, in percent."""
+
+    def __init__(self):
+        self._then = self._now()
+        self._percent = 0.0
+
+    @staticmethod
+    def _now():
+        return time.process_time(), time.monotonic()
+
+    def percent(self):
+        now = self._now()
+        passed_s = now[1] - self._then[1]
+        if passed_s >= _CPU_INTERVAL_S:
+            self._percent = 100 * (now[0] - self._then[0]) / passed_s
+            self._then = now
+        return self._percent

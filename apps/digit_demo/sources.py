@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""Where audio comes from: a file, as quickly as possible or in real time, or the microphone."""
+
+import contextlib
+import time
+
+import edge_runtime
+from apps.audio import AudioError, open_audio
+from apps.digit_demo.microphone import Microphone
+
+_BLOCK_S = 0.1
+_REAL_TIME_BLOCK_S = 0.02
+
+
+class FileSource:
+    """A file or standard input.
+
+    Parameters
+    ----------
+    audio : apps.audio.AudioFile
+    real_time : bool
+        Deliver it at the pace of a microphone.
+
+    Attributes
+    ----------
+    name : str
+    sample_rate : int
+        Hz.
+    description : str
+        A line for the person in front.
+    dropped_samples : int
+    """
+
+    dropped_samples = 0
+
+    def __init__(self, audio, real_time=False):
+        check_rate(audio.sample_rate, audio.name)
+        self.name = audio.name
+        self.sample_rate = audio.sample_rate
+        self.description = f"{audio.name}: {audio.sample_rate} Hz, {audio.channels} channels"
+        self._audio = audio
+        self._real_time = real_time
+
+    def blocks(self):
+        """Yields
+        ------
+        float32 [shape=(n,)]
+        """
+        if not self._real_time:
+            yield from self._audio.blocks(_BLOCK_S)
+            return
+        due = time.monotonic()
+        for samples in self._audio.blocks(_REAL_TIME_BLOCK_S):
+            due += len(samples) / self.sample_rate
+            time.sleep(max(0.0, due - time.monotonic()))
+            yield samples
+
+    def losses(self):
+        """str : for the summary; nothing is lost from a file."""
+        return ""
+
+
+class MicrophoneSource:
+    """The microphone; attributes and methods as `FileSource`, blocks without end.
+
+    Parameters
+    ----------
+    microphone : Microphone
+    """
+
+    def __init__(self, microphone):
+        self.name = microphone.name
+        self.sample_rate = microphone.sample_rate
+        self.description = f"listening to {self.name!r} at {self.sample_rate} Hz; Ctrl-C ends"
+        self._microphone = microphone
+
+    @property
+    def dropped_samples(self):
+        """int : samples lost because the program was busy for too long."""
+        return self._microphone.dropped_samples
+
+    def blocks(self):
+        """As `FileSource.blocks`."""
+        while True:
+            yield self._microphone.read()
+
+    def losses(self):
+        """str : for the summary."""
+        overflows = self._microphone.overflows
+        lost = f", {overflows} overflows in the system" if overflows else ""
+        return f", {self.dropped_samples} samples dropped{lost}"
+
+
+@contextlib.contextmanager
+def open_source(path=None, device=None, sample_rate=None, real_time=False, verbose=False):
+    """Open a file or, without `path`, the microphone. Context manager.
+
+    Parameters
+    ----------
+    path : str or path-like, optional
+        Audio file; "-" is a WAV on standard input.
+    device : str, optional
+        Microphone: as `Microphone`.
+    sample_rate : int, optional
+        Microphone: Hz; default: the device's own.
+    real_time : bool
+        Deliver a file at the pace of a microphone.
+    verbose : bool
+        Show what ALSA says.
+
+    Yields
+    ------
+    FileSource or MicrophoneSource
+
+    Raises
+    ------
+    apps.audio.AudioError, MicrophoneError
+    """
+    if path is not None:
+        with open_audio(path) as audio:
+            yield FileSource(audio, real_time)
+        return
+    if sample_rate is not None:
+        check_rate(sample_rate, "-r")
+    with Microphone(device, sample_rate, verbose) as microphone:
+        yield MicrophoneSource(microphone)
+
+
+def check_rate(sample_rate, what):
+    """Refuse a rate that the recognizer does not take.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Hz.
+    what : str
+        Beginning of the message.
+
+    Raises
+    ------
+    apps.audio.AudioError
+    """
+    try:
+        edge_runtime.Resampler(sample_rate)
+    except ValueError:
+        raise AudioError(
+            f"{what}: {sample_rate} Hz is not supported (8000 to 192000 Hz, usual rates); "
+            "convert it: ffmpeg -i INPUT -ar 16000 OUTPUT.wav"
+        ) from None

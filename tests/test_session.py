@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""Sessions of the digit demo: what observers are told, in which order, and that all are ended."""
+
+import time
+
+import numpy as np
+import pytest
+from word_models import tone_model, tone_signal
+
+from apps.audio import open_audio
+from apps.demo_samples import samples
+from apps.digit_demo.listen import listen
+from apps.digit_demo.session import Observer, Session
+from apps.digit_demo.sources import FileSource
+from edge_runtime import Model
+
+SAID = ["one", "two", "three", "four"]
+
+
+class Source:
+    """Ready samples as a source."""
+
+    name = "samples"
+    description = "samples in memory"
+
+    def __init__(self, signal, rate=16000, block=1600):
+        self.sample_rate = rate
+        self.dropped_samples = 0
+        self._signal = signal
+        self._block = block
+
+    def blocks(self):
+        for start in range(0, len(self._signal), self._block):
+            yield self._signal[start : start + self._block]
+
+
+class Diary(Observer):
+    """Keeps everything it is told."""
+
+    def __init__(self, watches_steps=False):
+        self.watches_steps = watches_steps
+        self.told = []
+
+    def __getattribute__(self, name):
+        if name.startswith("on_"):
+            return lambda about: self.told.append((name, about))
+        return super().__getattribute__(name)
+
+    def of(self, kind):
+        return [about for name, about in self.told if name == kind]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model.from_bytes(tone_model(threshold=0.5))
+
+
+def test_events_come_in_the_order_of_the_audio(model):
+    diary = Diary()
+    with Session(model, Source(tone_signal(SAID)), observers=[diary]) as session:
+        session.run()
+    kinds = [name for name, _ in diary.told]
+    assert kinds[0] == "on_start" and kinds[-1] == "on_end"
+    assert kinds.count("on_start") == kinds.count("on_end") == 1
+    assert kinds.count("on_audio") == kinds.count("on_update")
+    assert [word.label for word in diary.of("on_word")] == SAID
+    totals = diary.of("on_end")[0]
+    assert totals.words == 4
+    assert totals.heard_s == pytest.approx(len(tone_signal(SAID)) / 16000)
+    assert 0 < totals.real_time_factor < 1
+    updates = diary.of("on_update")
+    assert [update.posteriors.shape for update in updates] == [(0, model.output_size)] * len(updates)
+    first = next(i for i, (name, _) in enumerate(diary.told) if name == "on_word")
+    before, after = (
+        next(u for n, u in part if n == "on_update") for part in (diary.told, diary.told[first:])
+    )
+    assert before.latency_s is None
+    assert 0 < after.latency_s < 0.4
+    assert all(-100 <= update.rms_db <= update.peak_db <= 0 for update in updates)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_steps_do_not_depend_on_the_blocks(model, rate):
+    signal = tone_signal(SAID, rate=rate)
+    seen = []
+    for block in (len(signal), 1764, 1001, 37):
+        diary = Diary(watches_steps=True)
+        with Session(model, Source(signal, rate, block), observers=[diary]) as session:
+            session.run()
+        seen.append(np.concatenate([update.posteriors for update in diary.of("on_update")]))
+        assert [word.label for word in diary.of("on_word")] == SAID
+    assert len(seen[0]) == int(len(signal) / rate / session.step_s)
+    assert seen[0].max() > 0.9
+    for other in seen[1:]:
+        np.testing.assert_array_equal(seen[0], other)
+
+
+def test_drops_are_noted_once_and_counted(model):
+    diary = Diary()
+    source = Source(tone_signal(["one"]))
+    with Session(model, source, observers=[diary]) as session:
+        for dropped, samples_ in zip((0, 0, 5, 7, 7, 9), source.blocks(), strict=False):
+            source.dropped_samples = dropped
+            session.hear(samples_)
+    assert len(diary.of("on_note")) == 1
+    assert diary.of("on_end")[0].dropped_samples == diary.of("on_update")[-1].dropped_samples > 0
+
+
+@pytest.mark.parametrize("method", ["on_start", "on_word", "on_update", "on_end"])
+def test_all_observers_are_ended_whatever_one_raises(model, method):
+    def fail(_about):
+        raise OSError("full")
+
+    failing = Observer()
+    setattr(failing, method, fail)
+    before, after = Diary(), Diary()
+    with pytest.raises(OSError, match="full"):
+        with Session(model, Source(tone_signal(SAID)), observers=[before, failing, after]) as session:
+            session.run()
+    assert len(before.of("on_end")) == 1
+    assert len(after.of("on_end")) == len(after.of("on_start")) == (method != "on_start")
+
+
+def test_file_at_the_pace_of_a_microphone():
+    path, _ = samples()[0]
+    with open_audio(path) as audio:
+        blocks = FileSource(audio, real_time=True).blocks()
+        next(blocks)
+        began = time.monotonic()
+        heard_s = sum(len(next(blocks)) for _ in range(10)) / audio.sample_rate
+        assert time.monotonic() - began > 0.9 * heard_s
+
+
+def test_listen_calls_for_every_word_and_ends_with_the_file(model, tmp_path):
+    path, said = samples()[0]
+    words = []
+    totals = listen(words.append, path=path)
+    assert tuple(word.label for word in words) == said
+    assert totals.words == len(said)
+
+    def stop(word):
+        raise LookupError(word.label)
+
+    with pytest.raises(LookupError, match=said[0]):
+        listen(stop, path=path)
+    words.clear()
+
+    def interrupt(word):
+        words.append(word)
+        raise KeyboardInterrupt
+
+    assert listen(interrupt, path=path).words == len(words) == 1
