@@ -304,10 +304,20 @@ def test_levels_cover_the_configured_range(examples):
 def test_masking_is_off_unless_asked_for(examples):
     from training.strings import make_example
 
-    masked = make_example(rng_of(0), StringsConfig(mask=2))
-    assert masked.cepstra.shape == examples[0].cepstra.shape
-    changed = np.any(masked.cepstra != examples[0].cepstra, axis=1)
-    assert 0 < changed.sum() <= 2 * StringsConfig().mask_frames
+    config = StringsConfig(mask=2)
+    masked = [make_example(rng_of(k), config) for k in range(len(examples))]
+    changed = [np.any(m.cepstra != e.cepstra, axis=1).sum() for m, e in zip(masked, examples, strict=True)]
+    assert 0 < max(changed) <= 2 * config.mask_frames
+
+
+def test_a_masked_band_stands_still():
+    cepstra = np.random.default_rng(0).normal(size=(50, 13)).astype(np.float32)
+    masked = cepstral.mask_band(np.random.default_rng(1), cepstra, 13)
+    np.testing.assert_allclose(masked.mean(axis=0), cepstra.mean(axis=0), atol=1e-5)
+    # Of white cepstra, a band of w filters holds w / 40 of the power of the smoothed spectrum.
+    _, to_log_mel = cepstral.cepstrum_matrices()
+    before, after = ((c @ to_log_mel).var(axis=0).sum() for c in (cepstra, masked))
+    assert 0.5 < after / before < 1
 
 
 @needs_data

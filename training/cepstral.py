@@ -75,6 +75,29 @@ def warp_matrix(factor):
     return matrix
 
 
+def mask_band(rng, cepstra, most_filters):
+    """Replace a band of the smoothed spectrum by its mean over time.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    cepstra : numpy.ndarray
+        float32 [shape=(frames, 13)].
+    most_filters : int
+        Width of the band, at most 40.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [shape=(frames, 13)].
+    """
+    to_cepstra, to_log_mel = cepstrum_matrices()
+    width = int(rng.integers(1, most_filters + 1))
+    start = int(rng.integers(FILTER_COUNT - width + 1))
+    band = to_log_mel[:, start : start + width] @ to_cepstra[start : start + width]
+    return cepstra - (cepstra - cepstra.mean(axis=0)) @ band
+
+
 def stretch(frames, factor):
     """Change the tempo by linear interpolation between frames; pitch and formants stay.
 

@@ -81,7 +81,11 @@ class StringsConfig:
         Keep some speakers of rare words out, so that words and voices the network never heard can be judged
         by: see `training.corpus.withheld_set`.
     mask, mask_frames
-        Number of stretches replaced by the mean of the example, and the frames in each; off.
+        Most stretches per example that are replaced by its mean, and most frames in each; off.
+    mask_band, mask_filters
+        Examples in which a band of the spectrum is replaced by its mean over time, and most filters (of 40) in
+        it; off. Both are SpecAugment (arXiv:1904.08779, section 2), of whose masks only the time mask is local
+        in cepstra.
     """
 
     an4: float = 0.35
@@ -134,6 +138,8 @@ class StringsConfig:
     withhold: bool = False
     mask: int = 0
     mask_frames: int = 8
+    mask_band: float = 0.0
+    mask_filters: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -405,9 +411,17 @@ def _finish(rng, cepstra, words, targets, kind, flush, config):
         cepstra = append_quiet(cepstra, quiet)
         last = NO_TARGET if targets[-1] == NO_TARGET else BLANK
         targets = np.concatenate([targets, np.full(quiet, last, np.int8)])
-    for _ in range(config.mask):
+    cepstra = _masked(rng, cepstra, config)
+    return Example(np.ascontiguousarray(cepstra, np.float32), tuple(words), labels, targets, kind)
+
+
+def _masked(rng, cepstra, config):
+    if config.mask_band and rng.random() < config.mask_band:
+        cepstra = cepstral.mask_band(rng, cepstra, config.mask_filters)
+    if config.mask:
+        cepstra = cepstra.copy()
+    for _ in range(rng.integers(config.mask + 1) if config.mask else 0):
         count = int(rng.integers(1, config.mask_frames + 1))
         start = int(rng.integers(max(1, len(cepstra) - count)))
-        cepstra = cepstra.copy()
         cepstra[start : start + count] = cepstra.mean(axis=0)
-    return Example(np.ascontiguousarray(cepstra, np.float32), tuple(words), labels, targets, kind)
+    return cepstra
