@@ -11,6 +11,7 @@ The folder of all sets is named by the environment variable EDGE_RUNTIME_DATA.
 import csv
 import functools
 import os
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,10 @@ import numpy as np
 SAMPLE_RATE = 16000  # Hz; every utterance is handed out at this rate
 CEPSTRUM_COUNT = 13
 DATA_VARIABLE = "EDGE_RUNTIME_DATA"
+
+# Sets without a dev split lose this part of their training rows to it.
+HELD_OUT_PERCENT = 15
+HELD_OUT_SETS = ("nondigit_speech", "esc10_noise")
 
 _COMMON_COLUMNS = ("file", "speaker", "label", "take", "split", "source")
 _AUDIO_COLUMNS = ("start_sample", "num_samples")
@@ -198,6 +203,47 @@ def read_folder(folder, splits=None):
         except (TypeError, ValueError, AttributeError) as error:
             raise CorpusError(f"{index}, line {line}: malformed row: {error}") from error
     return utterances
+
+
+def held_out(utterance):
+    """Tell whether a training row of a set without a dev split belongs to development.
+
+    The choice is a fixed hash of the recording, so that takes of one recording stay together and
+    the choice survives changes of the index.
+
+    Parameters
+    ----------
+    utterance : Utterance
+
+    Returns
+    -------
+    bool
+    """
+    if utterance.corpus not in HELD_OUT_SETS or utterance.split != "train":
+        return False
+    # ESC-10 cuts several takes from one recording, which its speaker column identifies.
+    recording = utterance.source if utterance.speaker == "unknown" else utterance.speaker
+    return zlib.crc32(recording.encode()) % 100 < HELD_OUT_PERCENT
+
+
+def read_split(folder, split):
+    """Read the recordings of one split.
+
+    Parameters
+    ----------
+    folder : path
+    split : str
+        Value of the column `split`. "dev" of the sets in `HELD_OUT_SETS`, which have no such rows, is
+        what `held_out` takes from "train", which is left without it.
+
+    Returns
+    -------
+    list of Utterance
+        In the order of the index; empty if there are none.
+    """
+    if Path(folder).name not in HELD_OUT_SETS or split not in ("train", "dev"):
+        return read_folder(folder, (split,))
+    return [u for u in read_folder(folder, ("train",)) if held_out(u) == (split == "dev")]
 
 
 class _AudioFile:

@@ -3,6 +3,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -11,8 +12,12 @@ import pytest
 from word_models import tone, tone_model, tone_signal
 
 import edge_runtime as er
+from apps.corpus import Utterance, data_folder, read_split
 from apps.evaluate.__main__ import main
+from apps.evaluate.errors import ErrorFinder
 from apps.evaluate.metrics import DIGITS, Errors, Score, align, digit_words
+from apps.evaluate.noise import rms
+from apps.evaluate.strings import CONDITIONS, StringMaker
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -243,6 +248,98 @@ def test_bad_input_is_one_line_and_status_2(corpus, model_path, capsys, tmp_path
     status, _, err = run(capsys, "--data", corpus, "-m", str(tmp_path / "no.ernn"))
     assert status == 2
     assert "no.ernn" in err
+
+
+def test_errors_are_explained(corpus, model_path, capsys):
+    """Every wrong word is listed with what the network took it for; below a threshold it was heard nevertheless."""
+    status, out, _ = run(capsys, "--data", corpus, "-m", model_path, "--errors", "--json")
+    result = json.loads(out)
+    errors = result["errors"]
+    assert (status, len(errors)) == (0, 3 + result["false_words"])
+    kinds = [(e["expected"], e["heard"], e["kind"]) for e in errors]
+    assert kinds[:3] == [
+        (None, "two", "inserted"),
+        ("three", None, "missed"),
+        ("two", "four", "substituted"),
+    ]
+    substituted = errors[2]
+    assert substituted["confidence"] > 0.9 and substituted["expected_score"] < 0.1
+    assert 0.6 < substituted["at_s"] < 0.8  # the second word
+    assert errors[3]["label"] == "go"
+    status, out, _ = run(capsys, "--data", corpus, "-m", model_path, "--errors", "--threshold", "1")
+    assert status == 0
+    assert out.count("below threshold") >= 6  # a line each, and the counts
+    assert any(line.split()[:2] == ["three", "2:"] for line in out.splitlines())
+
+
+def test_scores_of_an_error_are_those_of_the_recognizer(model_path):
+    """The finder runs the stages one by one; what it says of the last step is what the recognizer says."""
+    model = er.Model.load(model_path)
+    signal = tone_signal(["one", "unknown"], gap_s=0.03)
+    utterance = Utterance("set", 2, ("three",), "ann", "test", "made", "0", pcm=signal)
+    words, scores = ErrorFinder(model)._trace(utterance)
+    recognizer = model.recognizer()
+    assert words == recognizer.accept_waveform(signal) + recognizer.finish()
+    np.testing.assert_allclose(scores[-1], recognizer.posteriors, atol=1e-5)
+
+
+# --------------------------------------------------------------------------------- strings
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of all sets that strings are made of, of tones."""
+    folder = tmp_path_factory.mktemp("sets")
+    digits = [("ann", w) for w in ("one", "two", "three", "four")] + [("bob", "one"), ("cat", "two")]
+    write_corpus(folder / "sc_digits", [(who, word, "dev", [word]) for who, word in digits])
+    for name in ("sc_words", "sc_background_noise"):
+        write_corpus(folder / name, [("dan", "stop", "dev", ["unknown"])])
+    for name in ("nondigit_speech", "esc10_noise"):  # sets that give up rows for development
+        write_corpus(folder / name, [(f"who{i}", "stop", "train", ["unknown"]) for i in range(40)])
+    return folder
+
+
+def test_strings_are_the_same_in_every_condition(data):
+    maker = StringMaker(data, "dev")
+    for number in range(6):
+        clean, *noisy = (maker.make(condition, number) for condition in CONDITIONS)
+        assert 3 <= len(clean.words) <= 7 and len(clean.ends) == len(clean.words)
+        assert (clean.speaker == "several") == (number % 2 == 1)
+        assert clean.ends == tuple(sorted(clean.ends)) and clean.ends[-1] < len(clean.samples) - 8000
+        speech = clean.samples[np.abs(clean.samples) > 0.01 * np.abs(clean.samples).max()]
+        for string in noisy:
+            assert (string.words, string.ends) == (clean.words, clean.ends)
+            noise = string.samples - clean.samples
+            snr_db = 20 * np.log10(rms(speech) / rms(noise))
+            assert abs(snr_db - 10) < 2.5, string.condition
+        again = StringMaker(data, "dev").make("babble", number)
+        assert np.array_equal(again.samples, noisy[1].samples)
+    assert maker.make("clean", 0).utterance().pcm.dtype == np.int16
+
+
+def test_word_ends_of_strings_are_where_the_tones_end(data):
+    string = StringMaker(data, "dev").make("clean", 3)
+    loud = np.abs(string.samples) > 0.1 * np.abs(string.samples).max()
+    for end in string.ends:
+        assert loud[end - 800 : end].any() and not loud[end + 240 : end + 500].any()
+
+
+@pytest.mark.skipif(not os.environ.get("EDGE_RUNTIME_DATA"), reason="EDGE_RUNTIME_DATA is not set")
+def test_strings_of_development_stay_what_they_are():
+    """Figures of different days are compared: seed and maker are part of them."""
+    maker = StringMaker(data_folder(), "dev")
+    strings = [maker.make("clean", number) for number in range(2)]
+    assert [(s.speaker, " ".join(s.words), len(s.samples)) for s in strings] == [
+        ("10f2bb12", "zero zero one", 60337),
+        ("several", "five zero eight eight five", 75501),
+    ]
+
+
+def test_rows_held_out_are_the_dev_split(data):
+    for name in ("nondigit_speech", "esc10_noise"):
+        dev, train = (read_split(data / name, split) for split in ("dev", "train"))
+        assert 0 < len(dev) < len(train) and len(dev) + len(train) == 40
+    assert len(read_split(data / "sc_digits", "dev")) == 6
 
 
 def test_missing_soundfile_names_the_package(corpus, model_path, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from apps.corpus import CorpusError, data_folder, read_folder
+from apps.evaluate.endpoints import find_word
 from training import augment, cepstral, labels
 from training.features import CONFIG, FEATURE_SIZE, append_quiet, cepstra_of, network_features
 from training.strings import KINDS, NO_TARGET, StringsConfig
@@ -216,10 +217,10 @@ def test_find_word_finds_a_burst():
     rng = np.random.default_rng(0)
     clip = 0.001 * rng.standard_normal(16000)
     clip[5000:9000] += 0.1 * rng.standard_normal(4000)
-    begin, end, contrast = augment.find_word(clip.astype(np.float32))
+    begin, end, contrast = find_word(clip.astype(np.float32))
     assert 4000 <= begin <= 5000 and 9000 <= end <= 10200 and contrast > 30
-    assert augment.find_word(np.zeros(100, np.float32))[:2] == (0, 100)
-    begin, end, contrast = augment.find_word(np.zeros(16000, np.float32))
+    assert find_word(np.zeros(100, np.float32))[:2] == (0, 100)
+    begin, end, contrast = find_word(np.zeros(16000, np.float32))
     assert contrast == 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from apps.evaluate.endpoints import find_word
 from training import augment
 from training.corpus import is_sentence, training_set
 from training.labels import UNKNOWN, label_of
@@ -117,7 +118,7 @@ def clip_of(utterance, labels):
         How much the word stands out.
     """
     samples = utterance.samples
-    begin, end, contrast = augment.find_word(samples)
+    begin, end, contrast = find_word(samples)
     scale = 1 / 32768 if utterance.pcm.dtype == np.int16 else 1.0
     gain = scale / augment.rms(samples[begin:end])
     narrow = utterance.pcm.dtype != np.int16  # resampled, hence recorded at 8 or 11.025 kHz

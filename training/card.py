@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from apps.corpus import data_folder
-from apps.evaluate.__main__ import evaluate, read_utterances
+from apps.evaluate.scoring import evaluate, read_utterances
 from edge_runtime import Model
 from edge_runtime.format import ModelFile
 from exporters.report import summary

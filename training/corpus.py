@@ -2,7 +2,7 @@
 """The data sets of the digit recognizer: which, under which license, and what is trained on.
 
 Nothing of a test split is ever read here: training asks only for the splits in `TRAINING_SPLITS`,
-and sets without a development split give up a fixed part of their training rows (`held_out`).
+and sets without a development split give up a fixed part of their training rows (`apps.corpus.held_out`).
 """
 
 import collections
@@ -10,14 +10,10 @@ import functools
 import zlib
 from dataclasses import dataclass
 
-from apps.corpus import CorpusError, read_set
+from apps.corpus import HELD_OUT_SETS, CorpusError, held_out, read_set
 from training.labels import DIGITS
 
 TRAINING_SPLITS = ("train",)
-
-# Sets without a dev split lose this part of their training rows to it.
-HELD_OUT_PERCENT = 15
-HELD_OUT_SETS = ("nondigit_speech", "esc10_noise")
 
 # The dev splits of Speech Commands hold four of the ten digits and five of the 25 other words, all of them
 # frequent in training. What a network does with the other words in a voice it never heard is measured on
@@ -179,27 +175,6 @@ SOURCES = (
 # Voices of prompt_digits whose license is checked above; a voice added to the folder later is
 # not trained on until it is listed.
 PROMPT_VOICES = tuple(v for s in SOURCES if s.corpus == "prompt_digits" for v in s.voices)
-
-
-def held_out(utterance):
-    """Tell whether a training row of a set without a dev split belongs to development.
-
-    The choice is a fixed hash of the recording, so that takes of one recording stay together and
-    the choice survives changes of the index.
-
-    Parameters
-    ----------
-    utterance : Utterance
-
-    Returns
-    -------
-    bool
-    """
-    if utterance.corpus not in HELD_OUT_SETS or utterance.split != "train":
-        return False
-    # ESC-10 cuts several takes from one recording, which its speaker column identifies.
-    recording = utterance.source if utterance.speaker == "unknown" else utterance.speaker
-    return zlib.crc32(recording.encode()) % 100 < HELD_OUT_PERCENT
 
 
 def is_usable(utterance):

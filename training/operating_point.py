@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.evaluate.endpoints import MARGIN_AFTER, MARGIN_BEFORE
 from apps.evaluate.metrics import align
 from edge_runtime import Model
 from edge_runtime.format import ModelFile
@@ -43,8 +44,7 @@ DIGIT_SETS = (
     "strings_10db",
 )
 
-# `find_word` keeps this much around a word.
-_MARGIN_BEFORE_S, _MARGIN_AFTER_S = 0.03, 0.05
+_MARGIN_BEFORE_S, _MARGIN_AFTER_S = MARGIN_BEFORE / 16000, MARGIN_AFTER / 16000
 
 
 def logits_of(model, features):

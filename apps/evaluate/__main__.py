@@ -4,10 +4,10 @@
 import argparse
 import json
 import sys
-import time
 
-from apps.corpus import CorpusError, read_folder
-from apps.evaluate.metrics import Score, digit_words
+from apps.corpus import CorpusError
+from apps.evaluate.errors import ErrorFinder, print_errors
+from apps.evaluate.scoring import EvaluationError, evaluate, read_utterances
 from edge_runtime import EdgeRuntimeError, Model
 
 _EXIT_BAD_INPUT = 2
@@ -38,6 +38,11 @@ def build_parser():
         action="store_true",
         help="count the letter 'o' of a label as the word 'oh' (a word like any other)",
     )
+    parser.add_argument(
+        "--errors",
+        action="store_true",
+        help="list every wrong word: where, expected, heard, confidence, and how the network scored them",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="list wrong recordings (standard error) and all speakers"
@@ -45,104 +50,15 @@ def build_parser():
     return parser
 
 
-class EvaluationError(ValueError):
-    """Nothing can be evaluated; the message is one line."""
-
-
-def read_utterances(folders, split, digits_only):
-    """Read the recordings to score.
-
-    Parameters
-    ----------
-    folders : sequence of str
-    split : str
-        Value of the column `split`, or "all".
-    digits_only : bool
-        Leave out recordings with any other word in their label.
-
-    Returns
-    -------
-    list of apps.corpus.Utterance
-
-    Raises
-    ------
-    CorpusError, EvaluationError
-        A folder cannot be read, or nothing is left.
-    """
-    utterances = []
-    for folder in folders:
-        utterances += read_folder(folder, None if split == "all" else (split,))
-    where = ", ".join(folders)
-    if not utterances:
-        raise EvaluationError(f"{where}: no recordings in split {split!r}; try --split all")
-    if digits_only:
-        utterances = [u for u in utterances if u.words and len(digit_words(u.words)) == len(u.words)]
-        if not utterances:
-            raise EvaluationError(f"{where}: no label consists of digit words alone; omit --digits-only")
-    return utterances
-
-
-def recognize(recognizer, utterance):
-    """Recognize one recording from a fresh start.
-
-    Parameters
-    ----------
-    recognizer : edge_runtime.Recognizer
-        At 16 kHz.
-    utterance : apps.corpus.Utterance
-
-    Returns
-    -------
-    words : list of edge_runtime.Word
-    seconds : float
-        Wall time of the recognition alone.
-    """
-    start = time.perf_counter()
-    recognizer.reset()
-    if utterance.pcm is None:
-        words = recognizer.accept_cepstra(utterance.cepstra)
-    else:
-        words = recognizer.accept_waveform(utterance.pcm)
-    words += recognizer.finish()
-    return words, time.perf_counter() - start
-
-
-def evaluate(model, utterances, threshold=None, on_result=None, spelled_o=False):
-    """Score a model.
-
-    Parameters
-    ----------
-    model : edge_runtime.Model
-    utterances : sequence of apps.corpus.Utterance
-    threshold : float, optional
-        As `edge_runtime.Model.recognizer`.
-    on_result : callable, optional
-        Called as ``on_result(utterance, words, right)`` after each recording.
-    spelled_o : bool
-        As `apps.evaluate.metrics.digit_words`.
-
-    Returns
-    -------
-    apps.evaluate.metrics.Score
-    """
-    recognizer = model.recognizer(threshold=threshold)
-    score = Score(spelled_o)
-    for utterance in utterances:
-        words, seconds = recognize(recognizer, utterance)
-        hypothesis = [word.label for word in words]
-        right = score.add(utterance.words, hypothesis, utterance.speaker, utterance.duration_s, seconds)
-        if on_result is not None:
-            on_result(utterance, words, right)
-    return score
-
-
 # ---------------------------------------------------------------------------------------- output
 
 
 class _Progress:
-    """A bar on standard error while it is a terminal, and the wrong recordings if wanted."""
+    """A bar on standard error while it is a terminal; the wrong recordings and their errors if wanted."""
 
-    def __init__(self, total, verbose):
+    def __init__(self, total, verbose, finder):
+        self.errors = []
+        self._finder = finder
         self._total = total
         self._done = 0
         self._verbose = verbose
@@ -150,6 +66,8 @@ class _Progress:
 
     def update(self, utterance, words, right):
         self._done += 1
+        if self._finder is not None and not right:
+            self.errors += self._finder.find(utterance)
         if self._verbose and not right:
             self.clear()
             heard = " ".join(word.label for word in words) or "(nothing)"
@@ -195,6 +113,10 @@ def print_report(score, stream, all_speakers):
             f"false words            {summary['false_words_per_minute']:.2f} per minute ({score.false_words} "
             f"in {summary['minutes_without_digits']:.1f} min without digits)"
         )
+        lines.append(
+            f"accepted               {_percent(summary['accepted'])} ({score.accepted_recordings} of "
+            f"{score.digitless_recordings} recordings without digits)"
+        )
     lines.append(f"real-time factor       {summary['real_time_factor']:.4f}")
     lines += ["", f"{'label':<8}{'words':>7}{'right':>7}{'missed':>8}{'inserted':>10}  taken for"]
     for label, count in score.labels.items():
@@ -225,7 +147,8 @@ def main(arguments=None):
         else:
             model = Model.load(options.model, options.kernel)
         utterances = read_utterances(options.data, options.split, options.digits_only)
-        progress = _Progress(len(utterances), options.verbose)
+        finder = ErrorFinder(model, options.threshold, options.spelled_o) if options.errors else None
+        progress = _Progress(len(utterances), options.verbose, finder)
         score = evaluate(model, utterances, options.threshold, progress.update, options.spelled_o)
     except (CorpusError, EvaluationError, EdgeRuntimeError, OSError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
@@ -234,12 +157,19 @@ def main(arguments=None):
         print("\nevaluate: interrupted", file=sys.stderr)
         return 130
     progress.clear()
+    errors = progress.errors
     if not options.json:
         print_report(score, sys.stdout, options.verbose)
+        if options.errors:
+            print()
+            print_errors(errors, sys.stdout)
     else:
         if options.verbose:
             print_report(score, sys.stderr, True)
-        print(json.dumps(score.summary()))
+        summary = score.summary()
+        if options.errors:
+            summary["errors"] = [error.as_dict() for error in errors]
+        print(json.dumps(summary))
     return 0
 
 

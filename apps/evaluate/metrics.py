@@ -153,6 +153,7 @@ class Score:
         self.single_words_right = 0
         self.false_words = 0
         self.digitless_recordings = 0
+        self.accepted_recordings = 0
         self.digitless_s = 0.0
         self.audio_s = 0.0
         self.recognition_s = 0.0
@@ -188,6 +189,7 @@ class Score:
             self.digitless_recordings += 1
             self.digitless_s += duration_s
             self.false_words += len(hypothesis)
+            self.accepted_recordings += bool(hypothesis)
         else:
             self.errors.add(pairs)
             self.speakers[speaker].add(pairs)
@@ -222,8 +224,8 @@ class Score:
             string_error : share of these with any error;
             single_words, accuracy : recordings whose label is one digit word, and the share of
             them where exactly this word was recognized;
-            false_words, minutes_without_digits, false_words_per_minute : over recordings
-            without digit words;
+            false_words, minutes_without_digits, false_words_per_minute, accepted : over recordings
+            without digit words; `accepted` is the share of them in which any word was recognized;
             audio_s, real_time_factor : length, and time taken by the recognizer per length.
         """
         minutes = self.digitless_s / 60
@@ -240,6 +242,7 @@ class Score:
             "false_words": self.false_words if self.digitless_recordings else None,
             "minutes_without_digits": minutes,
             "false_words_per_minute": ratio(self.false_words, minutes),
+            "accepted": ratio(self.accepted_recordings, self.digitless_recordings),
             "audio_s": self.audio_s,
             "real_time_factor": ratio(self.recognition_s, self.audio_s),
         }
