@@ -64,6 +64,8 @@ class StringsConfig:
         that were narrow before.
     clean, snr_db
         Strings without noise; speech to noise ratio of the others.
+    noise_speed : (float, float)
+        Factor on the speed, with pitch, of noise alone.
     unsteady : float
         Noises that change their level suddenly, as where recordings are joined or a microphone is
         switched on: such a step is easily heard as the burst of "two". FSDD development clips with
@@ -126,6 +128,7 @@ class StringsConfig:
     low_pass_narrow: float = 0.7
     clean: float = 0.1
     snr_db: tuple = (3.0, 50.0)
+    noise_speed: tuple = (1.0, 1.0)
     unsteady: float = 0.2
     level_dbfs: tuple = (-58.0, -14.0)
     rounding: float = 0.7
@@ -362,7 +365,9 @@ def _noise_alone(rng, bank, config):
     if rng.random() < config.low_pass:
         low_pass = augment.random_low_pass(rng)
         response = low_pass if response is None else response * low_pass
-    if response is not None:
+    if config.noise_speed != (1.0, 1.0):
+        noise, _ = augment.reshape(rng, noise, rng.uniform(*config.noise_speed), response)
+    elif response is not None:
         noise = augment.filter_response(noise, response)
     return _digitize(rng, noise, 10 ** (-rng.uniform(0, 20) / 20), config)
 

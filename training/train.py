@@ -28,6 +28,7 @@ from training.network import DigitNet, NetworkConfig
 from training.strings import KINDS, StringsConfig
 
 SENTENCE = KINDS.index("sentence")
+NOISE = KINDS.index("noise")
 # Of train.csv: means over log_steps, seconds per step.
 COLUMNS = ("step", "loss", "gradient_norm", "learning_rate", "seconds", "seconds_waiting")
 
@@ -130,8 +131,8 @@ def framewise_loss(logits, batch):
 def string_loss(logits, batch):
     """Negative log-likelihood of what was said, per word.
 
-    CTC, and for sentences, of which only is known that they hold no digit, the likelihood of any
-    sequence of blank and unknown: the product of P(blank) + P(unknown) over the steps.
+    CTC, and for sentences and noise, of which only is known that they hold no digit, the likelihood of any
+    sequence of blank and unknown: the product of P(blank) + P(unknown) over the steps. A bark may be unknown.
 
     Parameters
     ----------
@@ -148,10 +149,10 @@ def string_loss(logits, batch):
         reduction="none",
         zero_infinity=True,
     )
-    sentence = batch["kinds"] == SENTENCE
+    digitless = (batch["kinds"] == SENTENCE) | (batch["kinds"] == NOISE)
     steps = torch.arange(len(logits))[:, None] < batch["lengths"][None]
     rejected = -torch.logaddexp(log_p[..., BLANK], log_p[..., UNKNOWN])
-    losses = torch.where(sentence, (rejected * steps).sum(0), losses)
+    losses = torch.where(digitless, (rejected * steps).sum(0), losses)
     return losses.sum() / batch["target_lengths"].sum().clamp(min=1)
 
 
