@@ -7,8 +7,9 @@ import signal
 import sys
 
 import edge_runtime
-from apps.audio import AudioError
+from apps.audio import STDIN, AudioError
 from apps.digit_demo.display import Display
+from apps.digit_demo.hook import ExecHook, parse_command
 from apps.digit_demo.microphone import MicrophoneError, list_devices
 from apps.digit_demo.recording import Recording
 from apps.digit_demo.session import Session
@@ -36,6 +37,12 @@ def build_parser():
     parser.add_argument("--kernel", metavar="NAME", help="such as scalar (the best for this CPU)")
     parser.add_argument("--threshold", type=float, help="drop words of less confidence (the model's)")
     parser.add_argument("--json", action="store_true", help="one JSON object per word on standard output")
+    parser.add_argument(
+        "--exec",
+        metavar="CMD",
+        help="run this for every word, without a shell; {word} {digit} {confidence} {start} {end} are "
+        "replaced, or the word is appended",
+    )
     parser.add_argument("--save-audio", metavar="DIR", help="keep what was heard as WAV in this folder")
     parser.add_argument("-q", "--quiet", action="store_true", help="words and errors only")
     parser.add_argument("-v", "--verbose", action="store_true", help="times, confidences, ALSA's messages")
@@ -49,6 +56,9 @@ def _recognize(model, options):
     observers = [display]
     if options.save_audio is not None:
         observers.append(Recording(options.save_audio))
+    if options.exec is not None:
+        can_wait = options.input is not None and options.input != STDIN
+        observers.append(ExecHook(parse_command(options.exec), lossless=can_wait))
     with (
         open_source(options.input, options.device, options.samplerate, verbose=options.verbose) as source,
         Session(model, source, options.threshold, observers) as session,
