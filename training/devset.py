@@ -45,16 +45,31 @@ class DevItem:
         return network_features(append_quiet(self.cepstra))
 
 
-def _item(utterance, digits=None):
+def _item(utterance, digits=None, speed=1.0):
     cepstra = utterance.cepstra
     if cepstra is None:
-        cepstra = cepstra_of(utterance.samples)
+        samples = utterance.samples
+        if speed != 1.0:
+            samples, _ = augment.reshape(None, samples, speed)
+        cepstra = cepstra_of(samples)
     return DevItem(utterance.key, digits_of(utterance.words) if digits is None else digits, cepstra)
 
 
-def digit_words(name):
-    """Return single words: `name` is "fsdd", "sc_digits" or "audiomnist_subset"."""
-    return [_item(utterance) for utterance in dev_set(name)]
+def digit_words(name, speeds=(1.0,)):
+    """Return single words.
+
+    Parameters
+    ----------
+    name : str
+        "fsdd", "sc_digits" or "audiomnist_subset".
+    speeds : tuple of float
+        Each recording is there once at every speed (and pitch), which makes more of few recordings.
+
+    Returns
+    -------
+    list of DevItem
+    """
+    return [_item(utterance, speed=speed) for speed in speeds for utterance in dev_set(name)]
 
 
 def an4(digits_only):
@@ -71,7 +86,7 @@ def an4(digits_only):
     return [_item(u) for u in dev_set("an4_mfcc") if is_digit_string(u) or not digits_only]
 
 
-def rejected(name):
+def rejected(name, speeds=(1.0,)):
     """Return signals in which no digit should be heard.
 
     Parameters
@@ -79,12 +94,14 @@ def rejected(name):
     name : str
         "sc_words" (other words), "nondigit_speech" (key words; its sentences may hold number
         words and are left out) or "esc10_noise".
+    speeds : tuple of float
+        As for `digit_words`.
 
     Returns
     -------
     list of DevItem
     """
-    return [_item(u, []) for u in dev_set(name) if not is_sentence(u)]
+    return [_item(u, [], speed) for speed in speeds for u in dev_set(name) if not is_sentence(u)]
 
 
 @functools.cache
@@ -136,13 +153,15 @@ def strings(condition, count=STRINGS_COUNT):
     return items
 
 
-def all_sets(withheld=False):
+def all_sets(withheld=False, speeds=(1.0,)):
     """Return every development set.
 
     Parameters
     ----------
     withheld : bool
         With what withheld speakers said: for networks that were trained without them.
+    speeds : tuple of float
+        Of the words and noises of the crowd, whose sets are small; see `digit_words`.
 
     Returns
     -------
@@ -151,15 +170,15 @@ def all_sets(withheld=False):
     """
     sets = {
         "fsdd": digit_words("fsdd"),
-        "sc_digits": digit_words("sc_digits"),
+        "sc_digits": digit_words("sc_digits", speeds),
         "audiomnist": digit_words("audiomnist_subset"),
         "an4": an4(digits_only=False),
         "an4_digits": an4(digits_only=True),
     }
     sets.update({f"strings_{name}": strings(name) for name in SNR_DB})
     for name in ("sc_words", "nondigit_speech", "esc10_noise"):
-        sets[f"reject_{name}"] = rejected(name)
+        sets[f"reject_{name}"] = rejected(name, speeds)
     if withheld:
-        sets["withheld"] = [_item(u) for u in withheld_set("sc_digits")]
-        sets["reject_withheld"] = [_item(u, []) for u in withheld_set("sc_words")]
+        sets["withheld"] = [_item(u, speed=v) for v in speeds for u in withheld_set("sc_digits")]
+        sets["reject_withheld"] = [_item(u, [], v) for v in speeds for u in withheld_set("sc_words")]
     return sets

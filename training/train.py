@@ -425,10 +425,11 @@ def finish(out):
     from exporters.__main__ import main as export
     from training.operating_point import settings_text
 
-    network, _ = from_checkpoint.load_source(out / "checkpoint.pt")
+    network, state = from_checkpoint.load_source(out / "checkpoint.pt")
+    withheld = load_config(state["config"])[1].strings.withhold
     neutral = from_checkpoint.model_file(network, from_checkpoint.read_decoder(None), {})
     settings = out / "decoder.toml"
-    settings.write_text(settings_text(neutral), encoding="utf-8")
+    settings.write_text(settings_text(neutral, withheld), encoding="utf-8")
     return export([str(out / "checkpoint.pt"), "-o", str(out / "model.ernn"), "--decoder", str(settings)])
 
 
