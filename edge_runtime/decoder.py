@@ -27,6 +27,11 @@ class Word:
         first step).
     confidence : float
         Greatest posterior probability of the word over its steps, 0 to 1.
+    heard_s : float
+        When it was reported: the time at which the last sample that this took had arrived. Its latency is
+        ``heard_s - end_s``, by the estimated end.
+    string : int
+        Number of the string of words it belongs to, from 0; a string ends with a silence.
     """
 
     label: str
@@ -34,6 +39,8 @@ class Word:
     start_s: float
     end_s: float
     confidence: float
+    heard_s: float = 0.0
+    string: int = 0
 
 
 class WordBuffer:
@@ -97,12 +104,26 @@ class WordBuffer:
             if self._count[0] < _CAPACITY:
                 return words
 
+    def partial(self, function, handle, what):
+        """Call an ``er_*_partial`` function; returns a Word or None."""
+        word = ffi.new("er_word *")
+        found = ffi.new("uint32_t *")
+        _check(function(handle, word, found), what)
+        return self._word(word) if found[0] else None
+
     def _take(self, words):
-        for i in range(self._count[0]):
-            word = self._words[i]
-            words.append(
-                Word(self._labels[word.label], word.label, word.start_s, word.end_s, word.confidence)
-            )
+        words += [self._word(self._words[i]) for i in range(self._count[0])]
+
+    def _word(self, word):
+        return Word(
+            self._labels[word.label],
+            word.label,
+            word.start_s,
+            word.end_s,
+            word.confidence,
+            word.heard_s,
+            word.string,
+        )
 
 
 class Decoder(NativeObject):
@@ -184,6 +205,32 @@ class Decoder(NativeObject):
                 "decoder threshold",
             )
 
+    @property
+    def partial(self):
+        """Word or None : the word in progress, see `Recognizer.partial`."""
+        with self._exclusive() as handle:
+            return self._buffer.partial(lib.er_decoder_partial, handle, "decoder partial")
+
+    @property
+    def ended_strings(self):
+        """int : strings that have ended, see `Recognizer.ended_strings`."""
+        with self._exclusive() as handle:
+            return lib.er_decoder_ended_strings(handle)
+
+    def set_string_silence(self, silence_s):
+        """Time without a word after which a string ends; 0.8 s at first.
+
+        Parameters
+        ----------
+        silence_s : float
+            0.02 to 60.
+        """
+        with self._exclusive() as handle:
+            _check(
+                lib.er_decoder_set_string_silence(handle, silence_ms(silence_s)),
+                "decoder string silence",
+            )
+
     def set_bias(self, label, bias):
         """Replace the file's bias of one output, for choosing an operating point.
 
@@ -204,6 +251,14 @@ class Decoder(NativeObject):
             raise ValueError(f"bias: expected -32768 to 32767, got {bias}")
         with self._exclusive() as handle:
             _check(lib.er_decoder_set_bias(handle, label, bias), "decoder bias")
+
+
+def silence_ms(silence_s):
+    """The silence that ends a string in milliseconds, or ValueError if it is not in 0.02 to 60 s."""
+    silence_s = float(silence_s)
+    if not 0.02 <= silence_s <= 60.0:
+        raise ValueError(f"string silence: expected 0.02 to 60 s, got {silence_s}")
+    return round(1000 * silence_s)
 
 
 def checked_threshold(threshold):

@@ -5,7 +5,7 @@ import numpy as np
 
 from edge_runtime._native import ffi, lib
 from edge_runtime._native_object import NativeObject, checked_array, pointer_to
-from edge_runtime.decoder import WordBuffer, checked_threshold
+from edge_runtime.decoder import WordBuffer, checked_threshold, silence_ms
 from edge_runtime.errors import _check
 from edge_runtime.resampler import _checked_rate, _to_float
 
@@ -47,7 +47,9 @@ class Recognizer(NativeObject):
         self._model_handle = model._open_handle()
         self._labels = model.labels
         self._output_size = model.output_size
+        self._filter_count = 0 if model.file.frontend is None else model.file.frontend.filter_count
         self._threshold = None if threshold is None else checked_threshold(threshold)
+        self._string_silence_ms = None
         self._sample_rate = None
         # A recognizer without a rate yet is made for the model's own, so that a model that cannot
         # recognize is refused now; it is replaced when the rate is known.
@@ -71,6 +73,11 @@ class Recognizer(NativeObject):
             _check(
                 lib.er_recognizer_set_threshold(self._handle, self._threshold),
                 "recognizer threshold",
+            )
+        if self._string_silence_ms is not None:
+            _check(
+                lib.er_recognizer_set_string_silence(self._handle, self._string_silence_ms),
+                "recognizer string silence",
             )
 
     @property
@@ -181,6 +188,69 @@ class Recognizer(NativeObject):
         self._threshold = checked_threshold(threshold)
         with self._exclusive() as handle:
             _check(lib.er_recognizer_set_threshold(handle, self._threshold), "recognizer threshold")
+
+    def set_string_silence(self, silence_s):
+        """Time without a word after which a string ends; 0.8 s at first.
+
+        Measured in the recognizer's own steps, so that it does not depend on how the audio arrives.
+
+        Parameters
+        ----------
+        silence_s : float
+            0.02 to 60.
+        """
+        self._string_silence_ms = silence_ms(silence_s)
+        with self._exclusive() as handle:
+            _check(
+                lib.er_recognizer_set_string_silence(handle, self._string_silence_ms),
+                "recognizer string silence",
+            )
+
+    @property
+    def ended_strings(self):
+        """int : strings of words that have ended since the start or `reset`.
+
+        A word is reported with the number of its string, `Word.string`; the strings before number
+        `ended_strings` are complete. A string ends when `set_string_silence` has passed without a word after its
+        last one, while no other word is in progress, or with `finish`::
+
+            for word in recognizer.accept_waveform(samples):
+                if word.string > line:  # a string has ended within these samples
+                    ...
+            if recognizer.ended_strings > line:  # the string shown is complete
+                ...
+        """
+        with self._exclusive() as handle:
+            return lib.er_recognizer_ended_strings(handle)
+
+    @property
+    def partial(self):
+        """Word or None : the word in progress, as it would be reported if it ended now.
+
+        None while nothing or an unknown word is heard. A word that is reported was in progress before, unless
+        all of it was in one chunk, with the same label and beginning no later; but not every word in progress is
+        reported: its confidence may stay below the threshold.
+        """
+        with self._exclusive() as handle:
+            return self._buffer.partial(lib.er_recognizer_partial, handle, "recognizer partial")
+
+    @property
+    def is_idle(self):
+        """bool : nothing but noise has come for seconds, and the network rests until something else does."""
+        with self._exclusive() as handle:
+            return bool(lib.er_recognizer_is_idle(handle))
+
+    @property
+    def log_mel(self):
+        """float32 [shape=(filter_count,)] : spectrum of the last frame, for displays.
+
+        Natural logarithms of the energies in the front end's mel filters (40 in the digit model), low to high:
+        -9.2 is silence and some 25 the loudest. Silence before the first frame, and with `accept_cepstra`.
+        """
+        log_mel = np.empty(self._filter_count, np.float32)
+        with self._exclusive() as handle:
+            _check(lib.er_recognizer_log_mel(handle, pointer_to(log_mel, "float")), "recognizer spectrum")
+        return log_mel
 
     @property
     def posteriors(self):

@@ -442,15 +442,17 @@ class ReferenceStream:
 
 
 class ReferenceWord(typing.NamedTuple):
-    """One word of `decode`: output index, seconds, probability."""
+    """One word of `decode`: output index, seconds, probability, steps heard when reported, number of its string."""
 
     index: int
     start_s: float
     end_s: float
     confidence: float
+    heard_steps: int
+    string: int
 
 
-def decode(logits, decoder, step_samples, unit):
+def decode(logits, decoder, step_samples, unit, string_ms=800):
     """D8: greedy CTC over a whole signal.
 
     Parameters
@@ -461,6 +463,8 @@ def decode(logits, decoder, step_samples, unit):
         16 kHz samples per step: stack * hop.
     unit : float
         Of the logits, see `logit_unit`.
+    string_ms : int
+        Silence that ends a string.
 
     Returns
     -------
@@ -473,6 +477,7 @@ def decode(logits, decoder, step_samples, unit):
     unknown = NO_UNKNOWN if decoder.unknown is None else decoder.unknown
     words = []
     previous_end = 0  # in samples, like every time here
+    string, string_steps = 0, None  # and the steps up to the end of its last run
     best = scores.argmax(axis=1) if len(scores) else np.zeros(0, np.int64)  # the first of equals
     step = 0
     while step < len(scores):
@@ -480,6 +485,10 @@ def decode(logits, decoder, step_samples, unit):
         end_step = step
         while end_step < len(scores) and best[end_step] == index:
             end_step += 1
+        if index in (decoder.blank, unknown) and string_steps is not None:
+            silence = (end_step - string_steps) * step_samples
+            if silence >= string_ms * (SAMPLE_RATE // 1000):
+                string, string_steps = string + 1, None
         if index != decoder.blank:
             run = (scores[step:end_step] - scores[step:end_step, index : index + 1]) * unit
             confidence = float((1.0 / np.exp(run).sum(axis=1)).max())
@@ -488,6 +497,12 @@ def decode(logits, decoder, step_samples, unit):
             start = max(end - length, previous_end)
             previous_end = end
             if index != unknown and confidence >= decoder.threshold:
-                words.append(ReferenceWord(index, start / SAMPLE_RATE, end / SAMPLE_RATE, confidence))
+                heard_steps = min(end_step + 1, len(scores))
+                words.append(
+                    ReferenceWord(
+                        index, start / SAMPLE_RATE, end / SAMPLE_RATE, confidence, heard_steps, string
+                    )
+                )
+                string_steps = end_step
         step = end_step
     return words

@@ -274,6 +274,70 @@ def test_model_without_decoder_settings_is_refused():
         er.Model.from_bytes(file.to_bytes()).decoder()
 
 
+def test_partial_is_the_word_to_come():
+    rng = np.random.default_rng(7)
+    logits = np.repeat(rng.normal(0, 2000, (80, 6)), rng.integers(1, 6, 80), axis=0).astype(np.int16)
+    model = make_model(threshold=0.5)
+    decoder = model.decoder()
+    reported, dropped = 0, 0
+    assert decoder.partial is None
+    for step in logits:
+        before = decoder.partial
+        words = decoder.push(step[None])
+        now = decoder.partial
+        if now is None:
+            assert step.argmax() in (0, 5)
+        else:
+            assert now.index == step.argmax()
+        if words:
+            (word,) = words
+            assert dataclasses.replace(before, heard_s=word.heard_s) == word
+            reported += 1
+        elif before is not None and (now is None or now.index != before.index):
+            assert before.confidence < 0.5
+            dropped += 1
+    assert reported > 5 and dropped > 3
+    before = decoder.partial
+    assert decoder.finish() == ([before] if before and before.confidence >= 0.5 else [])
+    assert decoder.partial is None
+
+
+def test_strings_end_with_silence():
+    decoder = make_model().decoder()
+    decoder.set_string_silence(0.1)  # five steps
+    text = "..11....22.....33....5...5..1"
+    strings, ended = [], []
+    for character in text:
+        strings += [(word.label, word.string) for word in decoder.push(make_logits(character))]
+        ended.append(decoder.ended_strings)
+    strings += [(word.label, word.string) for word in decoder.finish()]
+    assert strings == [("one", 0), ("two", 0), ("three", 1), ("one", 2)]
+    assert ended == [0] * 14 + [1] * 7 + [2] * 8
+    assert decoder.ended_strings == 3
+    decoder.finish()
+    assert decoder.ended_strings == 3
+    decoder.reset()
+    assert decoder.ended_strings == 0
+
+
+def test_word_in_progress_keeps_a_string_from_ending():
+    decoder = make_model(threshold=0.9).decoder()
+    decoder.set_string_silence(0.1)
+    low = np.array([[0, 0, 100, 0, 0, 0]], np.int16)  # a word that will be dropped
+    assert len(decoder.push(make_logits("11..."))) == 1
+    for _ in range(5):
+        decoder.push(low)
+        assert decoder.ended_strings == 0
+    decoder.push(make_logits("."))
+    assert decoder.ended_strings == 1
+
+
+@pytest.mark.parametrize("silence_s", [0, 0.019, 60.1, float("nan")])
+def test_illegal_string_silence_is_refused(silence_s):
+    with pytest.raises(ValueError, match=r"expected 0\.02 to 60 s"):
+        make_model().decoder().set_string_silence(silence_s)
+
+
 def test_words_do_not_change():
     (word,) = decode(make_model(), make_logits("1"))
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -101,8 +101,9 @@ def word_model(rng, outputs, activation, threshold, unknown):
     activation=st.sampled_from(["none", "tanh", "relu", "sigmoid"]),
     threshold=st.sampled_from([0.0, 0.4, 0.9]),
     unknown=st.booleans(),
+    string_ms=st.sampled_from([20, 70, 300]),
 )
-def test_library_decoder_equals_reference(seed, outputs, activation, threshold, unknown):
+def test_library_decoder_equals_reference(seed, outputs, activation, threshold, unknown, string_ms):
     rng = np.random.default_rng(seed)
     model_file = word_model(rng, outputs, activation, threshold, unknown)
     runs = rng.normal(0, 3000, (40, outputs))
@@ -110,10 +111,17 @@ def test_library_decoder_equals_reference(seed, outputs, activation, threshold, 
     logits = np.clip(logits, -32768, 32767).astype(np.int16)
     logits[rng.random(len(logits)) < 0.05] = 0  # ties, but for the bias
     decoder = edge_runtime.Model.from_bytes(model_file.to_bytes()).decoder()
+    decoder.set_string_silence(string_ms / 1000)
     got = decoder.push(logits) + decoder.finish()
     step_samples = model_file.frontend.stack * model_file.frontend.hop_samples
-    expected = reference.decode(logits, model_file.decoder, step_samples, reference.logit_unit(model_file))
-    assert [(w.index, w.start_s, w.end_s) for w in got] == [(w.index, w.start_s, w.end_s) for w in expected]
+    unit = reference.logit_unit(model_file)
+    expected = reference.decode(logits, model_file.decoder, step_samples, unit, string_ms)
+    assert [(w.index, w.start_s, w.end_s, w.string) for w in got] == [
+        (w.index, w.start_s, w.end_s, w.string) for w in expected
+    ]
+    assert [round(w.heard_s * 16000 - 410 + 160) // step_samples for w in got] == [
+        w.heard_steps for w in expected
+    ]
     np.testing.assert_allclose(
         [w.confidence for w in got], [w.confidence for w in expected], atol=CONFIDENCE_ERROR, rtol=0
     )

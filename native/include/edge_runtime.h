@@ -349,8 +349,10 @@ er_status er_frontend_flush(er_frontend *frontend, uint32_t quiet_frames, float 
 typedef struct er_word {
     double start_s;         /* estimated beginning: end_s less the label's typical length, not before the previous word's end */
     double end_s;           /* estimated end: the last step the label won, less the network's delay */
+    double heard_s;         /* when it was reported: the time at which the last sample that this took had arrived */
     float confidence;       /* greatest posterior probability of the label over its steps, 0 .. 1 */
     uint32_t label;         /* index of the output; er_model_label gives the text */
+    uint32_t string;        /* number of the string it belongs to, from 0: see er_decoder_ended_strings */
 } er_word;
 
 typedef struct er_decoder er_decoder;
@@ -370,6 +372,20 @@ er_status er_decoder_set_threshold(er_decoder *decoder, float threshold);
 
 /* Replace the file's bias of one output (unit 1/2048), for choosing an operating point. */
 er_status er_decoder_set_bias(er_decoder *decoder, uint32_t output, int16_t bias);
+
+/* Words follow one another in a string, which ends when so many milliseconds of steps have passed since the run of its
+ * last word ended, unless the run of another word is in progress then; `unknown` does not keep a string from
+ * ending. 20 .. 60000; at first 800. */
+er_status er_decoder_set_string_silence(er_decoder *decoder, uint32_t silence_ms);
+
+/* Strings that have ended since the reset: the words of strings 0 .. count - 1 are complete, and any later word begins
+ * or continues string number count. er_decoder_finish ends the string in progress. 0 for null. */
+uint32_t er_decoder_ended_strings(const er_decoder *decoder);
+
+/* The word in progress. *found_out: 1, and *word_out is what would be reported if the run ended now; or 0, and
+ * *word_out is left as it was: blank or `unknown` was last. Also a word whose confidence is still below the threshold
+ * is found: it may come to nothing, and end_s, heard_s and confidence may grow. */
+er_status er_decoder_partial(const er_decoder *decoder, er_word *word_out, uint32_t *found_out);
 
 /*   logits          int16 [shape=(step_count, output_size)]
  *   words_out       receives at most capacity words; capacity >= 1
@@ -400,6 +416,11 @@ void er_recognizer_reset(er_recognizer *recognizer);
 
 er_status er_recognizer_set_threshold(er_recognizer *recognizer, float threshold);
 
+/* As the functions of the decoder. */
+er_status er_recognizer_set_string_silence(er_recognizer *recognizer, uint32_t silence_ms);
+uint32_t er_recognizer_ended_strings(const er_recognizer *recognizer);
+er_status er_recognizer_partial(const er_recognizer *recognizer, er_word *word_out, uint32_t *found_out);
+
 /* Any chunking gives the same words. samples: float [shape=(count)], mono, full scale 1.0, at the
  * recognizer's sample rate; not-a-number counts as 0. words_out, capacity, consumed_out: as
  * er_decoder_push. */
@@ -420,6 +441,15 @@ er_status er_recognizer_finish(er_recognizer *recognizer, er_word *words_out, si
 /* Posterior probabilities of the last step (softmax of biased logits) for displays: float
  * [shape=(output_size)]; before the first step all zero. */
 er_status er_recognizer_posteriors(const er_recognizer *recognizer, float *posteriors_out);
+
+/* 1 while the recognizer is idle: nothing but noise has come for seconds, and the network rests until something else
+ * does; else 0, as for null. */
+uint32_t er_recognizer_is_idle(const er_recognizer *recognizer);
+
+/* Spectrum of the last frame for displays: natural logarithms of the energies in the mel filters, low to high, float
+ * [shape=(filter_count)] of the front end; samples at int16 scale, so ln(log_floor) is silence and some 25 the
+ * loudest. Before the first frame, and with ready cepstra, silence. */
+er_status er_recognizer_log_mel(const er_recognizer *recognizer, float *log_mel_out);
 
 /* cffi: end */
 

@@ -9,13 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frontend.h"
 #include "mathf.h"
 #include "memory.h"
 #include "model.h"
 
 enum {
     NO_RUN = -1,
-    SAMPLES_PER_MS = ER_SAMPLE_RATE / 1000
+    SAMPLES_PER_MS = ER_SAMPLE_RATE / 1000,
+    STRING_SILENCE_MS = 800     /* at first; the bounds are those of the header */
 };
 
 struct er_decoder {
@@ -27,10 +29,15 @@ struct er_decoder {
     float score_unit;           /* of a logit */
     float threshold;
     int64_t step_samples;       /* 16 kHz samples per step */
+    int64_t reach_samples;      /* what the front end needs beyond the samples of a step */
+    int64_t string_samples;     /* silence after which a string ends */
     uint64_t step_count;        /* since the reset */
     int32_t run;                /* output of the run in progress, or NO_RUN (blank, or nothing yet) */
     float run_confidence;       /* its greatest probability so far */
     int64_t previous_end;       /* end of the last word, reported or not, in samples */
+    uint64_t string_steps;      /* step_count when the run of the last reported word had ended */
+    int string_is_open;         /* words have been reported since a string ended */
+    uint32_t ended_strings;
 };
 
 /* Place the arrays behind the struct, or only count with base null. Returns the size of the block. */
@@ -79,6 +86,10 @@ er_status er_decoder_init(void *memory, size_t memory_size, const er_model *mode
     decoder->score_unit = er_logit_unit(model);
     decoder->threshold = model->decoder.threshold;
     decoder->step_samples = (int64_t)model->frontend.hop_samples * model->frontend.stack;
+    decoder->reach_samples = ((int64_t)er_frontend_lookahead_frames(&model->frontend) - 1) *
+                                 (int64_t)model->frontend.hop_samples +
+                             (int64_t)model->frontend.window_samples;
+    decoder->string_samples = (int64_t)STRING_SILENCE_MS * SAMPLES_PER_MS;
     for (i = 0; i < model->output_size; i++) {
         const int32_t bias = er_read_i16(model->decoder.bias + 2 * (size_t)i);
 
@@ -124,7 +135,7 @@ void er_decoder_destroy(er_decoder *decoder)
     }
 }
 
-/* Threshold and biases are settings, not history: they stay. */
+/* Threshold, biases and the silence that ends a string are settings, not history: they stay. */
 void er_decoder_reset(er_decoder *decoder)
 {
     if (decoder == NULL) {
@@ -134,6 +145,9 @@ void er_decoder_reset(er_decoder *decoder)
     decoder->run = NO_RUN;
     decoder->run_confidence = 0.0f;
     decoder->previous_end = 0;
+    decoder->string_steps = 0;
+    decoder->string_is_open = 0;
+    decoder->ended_strings = 0;
 }
 
 /* Written so that not-a-number is refused. */
@@ -153,6 +167,20 @@ er_status er_decoder_set_bias(er_decoder *decoder, uint32_t output, int16_t bias
     }
     decoder->bias[output] = (int32_t)bias * (1 << decoder->bias_shift);
     return ER_OK;
+}
+
+er_status er_decoder_set_string_silence(er_decoder *decoder, uint32_t silence_ms)
+{
+    if (decoder == NULL || silence_ms < 20 || silence_ms > 60000) {
+        return ER_ERROR_ARGUMENT;
+    }
+    decoder->string_samples = (int64_t)silence_ms * SAMPLES_PER_MS;
+    return ER_OK;
+}
+
+uint32_t er_decoder_ended_strings(const er_decoder *decoder)
+{
+    return decoder == NULL ? 0 : decoder->ended_strings;
 }
 
 /* Biased logits to scores[]; returns the best output, the lowest index of equals. */
@@ -205,42 +233,88 @@ void er_decoder_posteriors(const er_decoder *decoder, float *posteriors_out)
     }
 }
 
-/* Is the run in progress a word to report? */
-static int run_is_due(const er_decoder *decoder)
+/* Is the run in progress one of a word? */
+static int run_is_word(const er_decoder *decoder)
 {
-    return decoder->run != NO_RUN && (uint32_t)decoder->run != decoder->model->decoder.unknown &&
-           decoder->run_confidence >= decoder->threshold;
+    return decoder->run != NO_RUN && (uint32_t)decoder->run != decoder->model->decoder.unknown;
 }
 
-/* The run ended with step number step_count - 1. Its times are counted in samples of 16 kHz, so
- * they are exact until the final division. Also runs that are not reported take their time: the
- * next word does not begin before they end. A long delay must not lead before the beginning. */
-static void end_run(er_decoder *decoder, er_word *word_out)
+/* Is it a word to report? */
+static int run_is_due(const er_decoder *decoder)
 {
-    const er_decoder_config *config = &decoder->model->decoder;
+    return run_is_word(decoder) && decoder->run_confidence >= decoder->threshold;
+}
+
+/* End in samples of the run in progress if step number step_count - 1 is its last. A long delay must not lead before
+ * the beginning. */
+static int64_t run_end(const er_decoder *decoder)
+{
+    const int64_t end = (int64_t)decoder->step_count * decoder->step_samples -
+                        (int64_t)decoder->model->decoder.delay_ms * SAMPLES_PER_MS;
+
+    return end < decoder->previous_end ? decoder->previous_end : end;
+}
+
+/* The run in progress as a word, reported when so many steps have been heard. Its times are counted in samples of
+ * 16 kHz, so they are exact until the final division. */
+static er_word run_word(const er_decoder *decoder, uint64_t heard_steps)
+{
     const uint32_t label = (uint32_t)decoder->run;
     const int64_t length =
-        (int64_t)er_read_u16(config->length_ms + 2 * (size_t)label) * SAMPLES_PER_MS;
-    int64_t end = (int64_t)decoder->step_count * decoder->step_samples -
-                  (int64_t)config->delay_ms * SAMPLES_PER_MS;
-    int64_t start;
+        (int64_t)er_read_u16(decoder->model->decoder.length_ms + 2 * (size_t)label) * SAMPLES_PER_MS;
+    const int64_t heard = (int64_t)heard_steps * decoder->step_samples + decoder->reach_samples;
+    const int64_t end = run_end(decoder);
+    int64_t start = end - length;
+    er_word word;
 
-    if (end < decoder->previous_end) {
-        end = decoder->previous_end;
-    }
-    start = end - length;
     if (start < decoder->previous_end) {
         start = decoder->previous_end;
     }
-    if (word_out != NULL) {
-        word_out->start_s = (double)start / (double)ER_SAMPLE_RATE;
-        word_out->end_s = (double)end / (double)ER_SAMPLE_RATE;
-        word_out->confidence = decoder->run_confidence;
-        word_out->label = label;
+    memset(&word, 0, sizeof word);
+    word.start_s = (double)start / (double)ER_SAMPLE_RATE;
+    word.end_s = (double)end / (double)ER_SAMPLE_RATE;
+    word.heard_s = (double)heard / (double)ER_SAMPLE_RATE;
+    word.confidence = decoder->run_confidence;
+    word.label = label;
+    word.string = decoder->ended_strings;
+    return word;
+}
+
+/* The run ended with step number step_count - 1. Also runs that are not reported take their time: the next word does
+ * not begin before they end. */
+static void end_run(er_decoder *decoder, int reported)
+{
+    decoder->previous_end = run_end(decoder);
+    if (reported) {
+        decoder->string_is_open = 1;
+        decoder->string_steps = decoder->step_count;
     }
-    decoder->previous_end = end;
     decoder->run = NO_RUN;
     decoder->run_confidence = 0.0f;
+}
+
+/* End the string if its silence is over. */
+static void end_string(er_decoder *decoder)
+{
+    const int64_t silence =
+        (int64_t)(decoder->step_count - decoder->string_steps) * decoder->step_samples;
+
+    if (decoder->string_is_open && !run_is_word(decoder) && silence >= decoder->string_samples) {
+        decoder->string_is_open = 0;
+        decoder->ended_strings++;
+    }
+}
+
+er_status er_decoder_partial(const er_decoder *decoder, er_word *word_out, uint32_t *found_out)
+{
+    if (decoder == NULL || word_out == NULL || found_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    *found_out = run_is_word(decoder) ? 1 : 0;
+    if (*found_out) {
+        *word_out = run_word(decoder, decoder->step_count);
+    }
+    return ER_OK;
 }
 
 /* A step that ends a run to be reported without room for it stays with the caller. The winner's
@@ -266,8 +340,11 @@ er_status er_decoder_push(er_decoder *decoder, const int16_t *logits, size_t ste
             if (due && words == capacity) {
                 break;
             }
-            end_run(decoder, due ? &words_out[words] : NULL);
-            words += due ? 1 : 0;
+            if (due) {
+                words_out[words] = run_word(decoder, decoder->step_count + 1);
+                words++;
+            }
+            end_run(decoder, due);
         }
         if (best != decoder->model->decoder.blank) {
             const float probability = 1.0f / softmax_sum(decoder, decoder->scores[best]);
@@ -278,6 +355,7 @@ er_status er_decoder_push(er_decoder *decoder, const int16_t *logits, size_t ste
             }
         }
         decoder->step_count++;
+        end_string(decoder);
     }
     *word_count_out = words;
     *consumed_out = step;
@@ -294,7 +372,14 @@ er_status er_decoder_finish(er_decoder *decoder, er_word *words_out, size_t capa
     }
     if (decoder->run != NO_RUN) {
         words = run_is_due(decoder) ? 1 : 0;
-        end_run(decoder, words == 1 ? &words_out[0] : NULL);
+        if (words == 1) {
+            words_out[0] = run_word(decoder, decoder->step_count);
+        }
+        end_run(decoder, words == 1);
+    }
+    if (decoder->string_is_open) {
+        decoder->string_is_open = 0;
+        decoder->ended_strings++;
     }
     *word_count_out = words;
     return ER_OK;

@@ -135,6 +135,7 @@ void er_filterbank_init(er_filterbank *filterbank, const er_frontend_config *con
     filterbank->transform = er_memory_take(base, used, transform_size, sizeof(float));
     filterbank->frame = er_memory_take(base, used, size, sizeof(float));
     filterbank->power = er_memory_take(base, used, size / 2 + 1, sizeof(float));
+    filterbank->log_mel = er_memory_take(base, used, config->filter_count, sizeof(float));
     fft_storage = er_memory_take(base, used, er_fft_storage_floats(size), sizeof(float));
     if (base == NULL) {
         return;
@@ -178,6 +179,7 @@ void er_filterbank_compute(const er_filterbank *filterbank, const float *signal,
         }
         weight += bins;
         level = er_logf(energy + filterbank->log_floor);
+        filterbank->log_mel[j] = level;
         for (m = 0; m < cepstra; m++) {
             cepstrum_out[m] += row[m] * level;
         }

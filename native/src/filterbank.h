@@ -24,6 +24,7 @@ typedef struct er_filterbank {
     float *transform;           /* [filter_count][cepstrum_count] */
     float *frame;               /* [fft_size], zeros from window_samples on */
     float *power;               /* [fft_size / 2 + 1] */
+    float *log_mel;             /* [filter_count] of the last window */
     er_fft fft;
 } er_filterbank;
 

@@ -226,9 +226,11 @@ void er_frontend_destroy(er_frontend *frontend)
     }
 }
 
-/* The buffers need no clearing: the counters say what of them is valid. */
+/* The other buffers need no clearing: the counters say what of them is valid. */
 void er_frontend_reset(er_frontend *frontend)
 {
+    uint32_t i;
+
     if (frontend == NULL) {
         return;
     }
@@ -242,6 +244,14 @@ void er_frontend_reset(er_frontend *frontend)
     frontend->flush_quiet = 0;
     frontend->flush_left = 0;
     memcpy(frontend->mean, frontend->config.mean, frontend->config.cepstrum_count * sizeof(float));
+    for (i = 0; i < frontend->config.filter_count; i++) {
+        frontend->filterbank.log_mel[i] = er_logf(frontend->config.log_floor);
+    }
+}
+
+void er_frontend_log_mel(const er_frontend *frontend, float *log_mel_out)
+{
+    memcpy(log_mel_out, frontend->filterbank.log_mel, frontend->config.filter_count * sizeof(float));
 }
 
 /* ------------------------------------------------------------------------------ run-time steps */

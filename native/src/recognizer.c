@@ -12,9 +12,11 @@
 
 #include "decoder.h"
 #include "edge_runtime.h"
+#include "frontend.h"
 #include "mathf.h"
 #include "memory.h"
 #include "model.h"
+#include "resampler.h"
 
 enum {
     BLOCK_SAMPLES = 160,
@@ -53,6 +55,7 @@ struct er_recognizer {
     int logits_are_due;         /* the decoder has not taken logits[] yet */
     size_t held;                /* 1: the first sample or frame of the next call is already inside */
     er_recognizer_phase phase;
+    uint32_t idle;
 };
 
 /* Where the words of a call go. */
@@ -200,7 +203,7 @@ void er_recognizer_destroy(er_recognizer *recognizer)
     }
 }
 
-/* The threshold is a setting, not history: it stays. */
+/* The threshold and the silence that ends a string are settings, not history: they stay. */
 void er_recognizer_reset(er_recognizer *recognizer)
 {
     if (recognizer == NULL) {
@@ -223,6 +226,12 @@ er_status er_recognizer_set_threshold(er_recognizer *recognizer, float threshold
 {
     return recognizer == NULL ? ER_ERROR_ARGUMENT
                               : er_decoder_set_threshold(recognizer->decoder, threshold);
+}
+
+er_status er_recognizer_set_string_silence(er_recognizer *recognizer, uint32_t silence_ms)
+{
+    return recognizer == NULL ? ER_ERROR_ARGUMENT
+                              : er_decoder_set_string_silence(recognizer->decoder, silence_ms);
 }
 
 /* ------------------------------------------------------------------------------------- stages */
@@ -248,6 +257,16 @@ static er_status step_network(er_recognizer *recognizer)
     return status;
 }
 
+/* The decoder counts samples of 16 kHz. At another rate the resampler wanted some more before them. */
+static void delay_word(const er_recognizer *recognizer, er_word *word)
+{
+    if (recognizer->resampler != NULL) {
+        const uint64_t count = (uint64_t)(word->heard_s * (double)ER_SAMPLE_RATE + 0.5);
+
+        word->heard_s = er_resampler_arrival_s(recognizer->resampler, count);
+    }
+}
+
 /* Hand waiting logits to the decoder. One step reports at most one word, and there is room. */
 static er_status decode(er_recognizer *recognizer, er_word_sink *sink)
 {
@@ -257,6 +276,9 @@ static er_status decode(er_recognizer *recognizer, er_word_sink *sink)
         er_decoder_push(recognizer->decoder, recognizer->logits, 1, sink->words + sink->count,
                         sink->capacity - sink->count, &words, &consumed);
 
+    if (words == 1) {
+        delay_word(recognizer, &sink->words[sink->count]);
+    }
     sink->count += words;
     recognizer->logits_are_due = 0;
     return status;
@@ -454,6 +476,9 @@ static er_status drain_step(er_recognizer *recognizer, er_word_sink *sink)
     } else {
         status = er_decoder_finish(recognizer->decoder, sink->words + sink->count,
                                    sink->capacity - sink->count, &count);
+        if (count == 1) {
+            delay_word(recognizer, &sink->words[sink->count]);
+        }
         sink->count += count;
         recognizer->phase = PHASE_FINISHED;
     }
@@ -488,11 +513,46 @@ er_status er_recognizer_finish(er_recognizer *recognizer, er_word *words_out, si
     return status;
 }
 
+/* ------------------------------------------------------------------------------------ displays */
+
+er_status er_recognizer_partial(const er_recognizer *recognizer, er_word *word_out, uint32_t *found_out)
+{
+    er_status status;
+
+    if (recognizer == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    status = er_decoder_partial(recognizer->decoder, word_out, found_out);
+    if (status == ER_OK && *found_out) {
+        delay_word(recognizer, word_out);
+    }
+    return status;
+}
+
+uint32_t er_recognizer_ended_strings(const er_recognizer *recognizer)
+{
+    return recognizer == NULL ? 0 : er_decoder_ended_strings(recognizer->decoder);
+}
+
 er_status er_recognizer_posteriors(const er_recognizer *recognizer, float *posteriors_out)
 {
     if (recognizer == NULL || posteriors_out == NULL) {
         return ER_ERROR_ARGUMENT;
     }
     er_decoder_posteriors(recognizer->decoder, posteriors_out);
+    return ER_OK;
+}
+
+uint32_t er_recognizer_is_idle(const er_recognizer *recognizer)
+{
+    return recognizer == NULL ? 0 : recognizer->idle;
+}
+
+er_status er_recognizer_log_mel(const er_recognizer *recognizer, float *log_mel_out)
+{
+    if (recognizer == NULL || log_mel_out == NULL) {
+        return ER_ERROR_ARGUMENT;
+    }
+    er_frontend_log_mel(recognizer->frontend, log_mel_out);
     return ER_OK;
 }

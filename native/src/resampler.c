@@ -7,7 +7,7 @@
  * whole part i, phase p / up. It is the sum of taps samples around i with the row of weights that
  * belongs to p. The order of this sum is fixed, so any chunking gives the same bits.
  */
-#include "edge_runtime.h"
+#include "resampler.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -323,6 +323,17 @@ er_status er_resampler_push(er_resampler *resampler, const float *samples, size_
     *produced_out = produced;
     *consumed_out = consumed;
     return ER_OK;
+}
+
+/* The sum for position i ends with sample i + half, so that i + half + 1 samples must be there. */
+double er_resampler_arrival_s(const er_resampler *resampler, uint64_t count)
+{
+    uint64_t samples = count;
+
+    if (resampler->taps > 0 && count > 0) {
+        samples = (count - 1) * resampler->down / resampler->up + resampler->half + 1;
+    }
+    return (double)samples * (double)resampler->up / ((double)resampler->down * (double)ER_SAMPLE_RATE);
 }
 
 /* Zeros until the next output would lie at or behind the end of the signal: output k belongs to the

@@ -104,6 +104,7 @@ typedef struct bench {
     int16_t *logits;
     int16_t *state;
     float *y;
+    float *log_mel;
     er_word words[CAPACITY];
     er_stream *streams[5];      /* stream and others */
     er_stream *stream;
@@ -263,14 +264,19 @@ static er_status finish_recognizer(bench *b)
 static er_status use_recognizer(bench *b, size_t *work_out)
 {
     size_t begin, words, consumed;
+    uint32_t found;
 
     TRY(er_recognizer_set_threshold(b->recognizer, 0.0f));
+    TRY(er_recognizer_set_string_silence(b->recognizer, 500));
     for (begin = 0; begin < b->count; begin += consumed) {
         const size_t size = b->count - begin < PIECE ? b->count - begin : PIECE;
 
         TRY(er_recognizer_push(b->recognizer, b->samples + begin, size, b->words, CAPACITY, &words, &consumed));
         TRY(er_recognizer_posteriors(b->recognizer, b->y));
-        *work_out += consumed;
+        TRY(er_recognizer_log_mel(b->recognizer, b->log_mel));
+        TRY(er_recognizer_partial(b->recognizer, b->words, &found));
+        *work_out += consumed + er_recognizer_ended_strings(b->recognizer) +
+                     er_recognizer_is_idle(b->recognizer);
     }
     TRY(finish_recognizer(b));
     for (begin = 0; begin < b->cepstra_frames; begin += consumed) {
@@ -467,6 +473,7 @@ static void prepare(bench *b, const char *model_path, const char *recording)
     b->logits = take_memory(20 * b->info.output_size * sizeof *b->logits);
     b->state = take_memory(b->info.state_size * sizeof *b->state);
     b->y = take_memory(20 * b->info.output_size * sizeof *b->y);
+    b->log_mel = take_memory(b->model->frontend.filter_count * sizeof *b->log_mel);
     for (i = 0; i < 5; i++) {
         check(er_stream_create(b->model, &b->streams[i]), "stream");
     }

@@ -4,7 +4,7 @@
  * bit for bit: recognize [--kernel NAME] MODEL.ernn RECORDING [--logits | --no-resampling]
  *
  * RECORDING: a WAV file of 16-bit mono PCM at 16 kHz, or the bare samples. It is pushed in pieces of
- * 10 ms through a recognizer, whose words and posteriors are printed; and once more by hand through
+ * 10 ms through a recognizer, whose words, posteriors and spectra are printed; and once more by hand through
  * front end, quantization and stream, whose outputs are printed as CRC-32 of their bytes. Resampled,
  * as if it had been taken at other rates, it is printed the same way. Floats are in hexadecimal.
  * With --logits every step's logits follow; --no-resampling leaves that part out, for who counts instructions.
@@ -34,15 +34,16 @@ static void print_words(const er_model *model, const er_word *words, size_t coun
     size_t i;
 
     for (i = 0; i < count; i++) {
-        printf("word %s %a %a %a\n", er_model_label(model, words[i].label), words[i].start_s,
-               words[i].end_s, (double)words[i].confidence);
+        printf("word %s %a %a %a %a %" PRIu32 "\n", er_model_label(model, words[i].label), words[i].start_s,
+               words[i].end_s, (double)words[i].confidence, words[i].heard_s, words[i].string);
     }
 }
 
-/* Words as they come, and the posteriors after each piece. */
+/* Words as they come, and the posteriors and spectra after each piece. */
 static void recognize(const er_model *model, const er_model_info *info, const float *samples, size_t count)
 {
-    const size_t pieces = (count + PIECE - 1) / PIECE;
+    const size_t pieces = (count + PIECE - 1) / PIECE, filters = model->frontend.filter_count;
+    float *spectra = take_memory(pieces * filters * sizeof *spectra);
     float *posteriors = take_memory(pieces * info->output_size * sizeof *posteriors);
     er_recognizer *recognizer;
     er_word words[WORDS];
@@ -62,6 +63,7 @@ static void recognize(const er_model *model, const er_model_info *info, const fl
         }
         check(er_recognizer_posteriors(recognizer, posteriors + i * info->output_size),
               "er_recognizer_posteriors");
+        check(er_recognizer_log_mel(recognizer, spectra + i * filters), "er_recognizer_log_mel");
     }
     do {
         check(er_recognizer_finish(recognizer, words, WORDS, &word_count), "er_recognizer_finish");
@@ -69,8 +71,12 @@ static void recognize(const er_model *model, const er_model_info *info, const fl
     } while (word_count == WORDS);
     printf("posteriors %zu x %" PRIu32 " crc %08" PRIx32 "\n", pieces, info->output_size,
            er_crc32(posteriors, pieces * info->output_size * sizeof *posteriors));
+    printf("spectra %zu x %zu crc %08" PRIx32 "\n", pieces, filters,
+           er_crc32(spectra, pieces * filters * sizeof *spectra));
+    printf("strings %" PRIu32 "\n", er_recognizer_ended_strings(recognizer));
     er_recognizer_destroy(recognizer);
     free(posteriors);
+    free(spectra);
 }
 
 /* The front end's frames; their number in *frames_out. Release with free. */
