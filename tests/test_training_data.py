@@ -382,6 +382,13 @@ def test_strings_of_an4_words_are_as_configured(monkeypatch):
         assert len(network_features(cepstra)) > labels.ctc_steps(example.labels)
         runs = targets[np.flatnonzero(np.diff(targets, prepend=0))]
         assert set(runs) - {labels.BLANK} == set(example.labels)
+    # Augmentation expects the levels of the recordings: its noise floors are absolute.
+    plain = StringsConfig(**shares)
+    for index in range(20):
+        words, quiet = an4_words.draw_words(rng_of(index), plain)
+        joined, _, _ = an4_words.join_words(rng_of(index), words, quiet, plain)
+        loudest = words[0].cepstra[words[0].begin : words[0].end, 0].max()
+        assert abs(joined[:, 0].max() - loudest) < 3
     others = make_example(rng_of(0), StringsConfig(**{**shares, "an4_words_unknown": 1.0}))
     assert set(others.labels) == {labels.UNKNOWN}
     # Cut-out words lie within their utterance, and no word beside them is cut out with them.

@@ -187,31 +187,40 @@ def _segment(graphs, log_likelihoods):
     most = max(len(sources) for graph in graphs for sources in graph.sources)
     emits = np.zeros((count, size), int)
     sources = np.full((count, size, most), size - 1)
+    chained = np.ones((count, size), bool)  # reached from the state ahead of it only; true of padding
+    heard = np.zeros((lengths.max(), count, STATE_COUNT), np.float32)
     scores = np.full((count, size), -np.inf, np.float32)
-    for row, graph in enumerate(graphs):
+    for row, (graph, frames) in enumerate(zip(graphs, log_likelihoods, strict=True)):
         emits[row, : len(graph.emits)] = graph.emits
         for state, before in enumerate(graph.sources):
             sources[row, state, : len(before)] = before
-        scores[row, graph.starts] = log_likelihoods[row][0, graph.emits[graph.starts]]
-    rows = np.arange(count)
-    flat = sources + (rows * size)[:, None, None]
-    heard = np.zeros((lengths.max(), count, STATE_COUNT), np.float32)
-    for row, frames in enumerate(log_likelihoods):
+            chained[row, state] = before[1:] == [state - 1]
         heard[: len(frames), row] = frames
-    flat_emits = emits + (rows * STATE_COUNT)[:, None]
+        scores[row, graph.starts] = frames[0, graph.emits[graph.starts]]
+    rows = np.arange(count)
+    emits += (rows * STATE_COUNT)[:, None]
+    # First states of words and silences are few, but have several states before them.
+    entered = np.flatnonzero(~chained)
+    entered_from = (sources + (rows * size)[:, None, None]).reshape(-1, most)[entered, 1:].T
     back = np.zeros((lengths.max(), count, size), np.uint8)
-    for t in range(1, lengths.max()):
-        arriving = scores.ravel()[flat]
-        back[t] = arriving.argmax(axis=2)
-        new = arriving.max(axis=2) + heard[t].ravel()[flat_emits]
-        new[:, -1] = -np.inf
-        scores = np.where((t < lengths)[:, None], new, scores)
-    state = np.array([g.ends[int(np.argmax(scores[row, g.ends]))] for row, g in enumerate(graphs)])
+    state = np.zeros(count, int)
+    moved = np.full((count, size), -np.inf, np.float32)
+    for t in range(lengths.max()):
+        if t:
+            moved[:, 1:] = scores[:, :-1]
+            arriving = scores.ravel()[entered_from]
+            moved.ravel()[entered] = arriving.max(axis=0)
+            back[t] = moved > scores
+            back[t].ravel()[entered] *= (1 + arriving.argmax(axis=0)).astype(np.uint8)
+            scores = np.maximum(moved, scores) + heard[t].ravel()[emits]
+            scores[:, -1] = -np.inf
+        for row in np.flatnonzero(lengths == t + 1):
+            ends = graphs[row].ends
+            state[row] = ends[np.argmax(scores[row, ends])]
     paths = np.zeros((lengths.max(), count), int)
     for t in range(lengths.max() - 1, -1, -1):
         paths[t] = state
-        source = sources[rows, state, back[t, rows, state]]
-        state = np.where(t < lengths, source, state)
+        state = np.where(t < lengths, sources[rows, state, back[t, rows, state]], state)
     return [paths[:length, row] for row, length in enumerate(lengths)]
 
 
@@ -273,10 +282,11 @@ def _align_states(models, graphs, features):
     order = sorted(range(len(graphs)), key=lambda index: len(features[index]))
     for at in range(0, len(order), _BATCH):
         batch = order[at : at + _BATCH]
-        every = [models.log_likelihoods(features[index]) for index in batch]
-        states = [gaussians.max(axis=2) for gaussians in every]
+        every = models.log_likelihoods(np.concatenate([features[index] for index in batch]))
+        edges = np.cumsum([len(features[index]) for index in batch])[:-1]
+        states = np.split(every.max(axis=2), edges)
         paths = _segment([graphs[index] for index in batch], states)
-        for index, gaussians, heard, path in zip(batch, every, states, paths, strict=True):
+        for index, gaussians, heard, path in zip(batch, np.split(every, edges), states, paths, strict=True):
             emits = graphs[index].emits[path]
             rows = np.arange(len(path))
             slots = emits * gaussians.shape[2] + gaussians[rows, emits].argmax(axis=1)

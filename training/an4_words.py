@@ -233,6 +233,7 @@ def join_words(rng, words, quiet, config):
         Frames behind the last word.
     """
     alone = len(words) == 1
+    level = words[0].gain  # all words are brought to the loudness of the first
     overlapping = rng.random() < config.overlapping
     at = 0 if rng.random() < config.abrupt else int(rng.uniform(0.03, 0.5) * FRAMES_PER_S)
     pieces, spans = [], []
@@ -247,7 +248,7 @@ def join_words(rng, words, quiet, config):
             piece = stretch(piece, rng.uniform(*config.an4_words_tempo))
             factor = len(piece) / (last - first)
             begin, end = int(begin * factor), max(int(end * factor), int(begin * factor) + 1)
-        piece = piece * np.float32(word.gain * np.exp(LN_PER_DB * rng.uniform(-3, 3)))
+        piece = piece * np.float32(word.gain / level * np.exp(LN_PER_DB * rng.uniform(-3, 3)))
         if index:
             if overlapping and rng.random() < 0.7:
                 at -= int(rng.uniform(0, config.overlap_s) * FRAMES_PER_S)
@@ -266,7 +267,7 @@ def join_words(rng, words, quiet, config):
         energy[at : at + len(piece)] += piece * fade[:, None]
         covered[at : at + len(piece)] += fade
     around = np.take(quiet, np.arange(frames) + rng.integers(len(quiet)), axis=0, mode="wrap")
-    energy += _energies(around) * (words[0].gain * np.maximum(1 - covered, 0))[:, None].astype(np.float32)
+    energy += _energies(around) * np.maximum(1 - covered, 0)[:, None]
     targets = np.full(frames, BLANK, np.int8)
     for begin, end, label in spans:
         targets[(begin + end) // 2 : end + 5] = label
