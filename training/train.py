@@ -264,7 +264,8 @@ def main(arguments=None):
     except (OSError, ValueError, TypeError) as error:
         return _fail(f"{options.config}: {getattr(error, 'strerror', None) or error}")
     try:
-        load_bank(data_config.strings.withhold)  # before hours are spent: are the recordings there?
+        # Before hours are spent: are the recordings there?
+        load_bank(data_config.strings.withhold, data_config.strings.synthetic())
     except (OSError, ValueError) as error:
         return _fail(error)
     workers = workers if options.workers is None else options.workers
