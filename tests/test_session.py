@@ -69,7 +69,9 @@ def test_events_come_in_the_order_of_the_audio(model):
     assert totals.heard_s == pytest.approx(len(tone_signal(SAID)) / 16000)
     assert 0 < totals.real_time_factor < 1
     updates = diary.of("on_update")
-    assert [update.posteriors.shape for update in updates] == [(0, model.output_size)] * len(updates)
+    assert {update.posteriors.shape for update in updates} == {(0, model.output_size)}
+    assert {update.log_mel.shape for update in updates} == {(0, 40)}
+    assert {update.partial.label for update in updates if update.partial is not None} == set(SAID)
     first = next(i for i, (name, _) in enumerate(diary.told) if name == "on_word")
     before, after = (
         next(u for n, u in part if n == "on_update") for part in (diary.told, diary.told[first:])
@@ -87,12 +89,28 @@ def test_steps_do_not_depend_on_the_blocks(model, rate):
         diary = Diary(watches_steps=True)
         with Session(model, Source(signal, rate, block), observers=[diary]) as session:
             session.run()
-        seen.append(np.concatenate([update.posteriors for update in diary.of("on_update")]))
+        updates = diary.of("on_update")
+        steps = [np.hstack([update.posteriors, update.log_mel]) for update in updates]
+        seen.append(np.concatenate(steps))
         assert [word.label for word in diary.of("on_word")] == SAID
     assert len(seen[0]) == int(len(signal) / rate / session.step_s)
-    assert seen[0].max() > 0.9
+    assert seen[0][:, : model.output_size].max() > 0.9
+    assert seen[0].shape[1] == model.output_size + 40
     for other in seen[1:]:
         np.testing.assert_array_equal(seen[0], other)
+
+
+@pytest.mark.parametrize("block", [160, 7001, 10**6])
+def test_strings_end_with_a_silence_and_with_the_audio(model, block):
+    silence = np.zeros(24000, np.float32)
+    signal = np.concatenate([tone_signal(SAID), silence, tone_signal(["two"]), silence, tone_signal(["one"])])
+    diary = Diary()
+    with Session(model, Source(signal, block=block), observers=[diary]) as session:
+        session.run()
+    strings = [[word.label for word in words] for words in diary.of("on_string")]
+    assert strings == [SAID, ["two"], ["one"]]
+    order = [name for name, _ in diary.told if name in ("on_word", "on_string", "on_end")]
+    assert order == ["on_word"] * 4 + ["on_string", "on_word"] * 2 + ["on_string", "on_end"]
 
 
 def test_drops_are_noted_once_and_counted(model):

@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import pathlib
 import signal
 import sys
 
@@ -36,6 +37,11 @@ def build_parser():
     parser.add_argument("-m", "--model", metavar="FILE", help="model file (the one in the package)")
     parser.add_argument("--kernel", metavar="NAME", help="such as scalar (the best for this CPU)")
     parser.add_argument("--threshold", type=float, help="drop words of less confidence (the model's)")
+    parser.add_argument("--plain", action="store_true", help="a line per word, on a terminal too")
+    parser.add_argument("--realtime", action="store_true", help="play the file of -i at its own pace")
+    parser.add_argument(
+        "--screenshot", metavar="FILE.svg", help="write a picture of the terminal view of the file of -i"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per word on standard output")
     parser.add_argument(
         "--exec",
@@ -50,17 +56,37 @@ def build_parser():
     return parser
 
 
+def _make_front(options):
+    """The observer for the person in front: the terminal view where there is one to watch, or lines."""
+    live = options.input is None or options.realtime
+    lines = Display(options.json, options.plain, options.quiet, options.verbose, meter=live)
+    plain = options.json or options.plain or options.quiet or not live
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return lines
+    try:
+        from rich.console import Console
+
+        from apps.digit_demo.view import View
+    except ImportError:
+        print("the package rich shows more here: python -m pip install rich", file=sys.stderr)
+        return lines
+    return View(Console(), options.threshold)
+
+
 def _recognize(model, options):
     """One session from the options."""
-    display = Display(options.json, options.quiet, options.verbose, meter=options.input is None)
-    observers = [display]
+    front = _make_front(options)
+    observers = [front]
     if options.save_audio is not None:
         observers.append(Recording(options.save_audio))
     if options.exec is not None:
-        can_wait = options.input is not None and options.input != STDIN
-        observers.append(ExecHook(parse_command(options.exec), lossless=can_wait))
+        can_wait = options.input not in (None, STDIN) and not options.realtime
+        silent = not isinstance(front, Display)  # its output would cross the picture
+        observers.append(ExecHook(parse_command(options.exec), lossless=can_wait, silent=silent))
     with (
-        open_source(options.input, options.device, options.samplerate, verbose=options.verbose) as source,
+        open_source(
+            options.input, options.device, options.samplerate, options.realtime, options.verbose
+        ) as source,
         Session(model, source, options.threshold, observers) as session,
     ):
         try:
@@ -68,6 +94,17 @@ def _recognize(model, options):
         except KeyboardInterrupt:
             # A second Ctrl-C while finishing ends the program the hard way.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _take_screenshot(model, options):
+    if options.input is None:
+        raise ValueError("--screenshot: expected a recording to show, by -i FILE")
+    try:
+        from apps.digit_demo.screenshot import take_screenshot
+    except ImportError:
+        raise ValueError("--screenshot: the package rich is missing: python -m pip install rich") from None
+    picture = take_screenshot(model, options.input, options.threshold)
+    pathlib.Path(options.screenshot).write_text(picture, encoding="utf-8")
 
 
 def _terminate(_signal, _frame):
@@ -86,7 +123,10 @@ def main(arguments=None):
             model = edge_runtime.Model.default(options.kernel)
         else:
             model = edge_runtime.Model.load(options.model, options.kernel)
-        _recognize(model, options)
+        if options.screenshot is not None:
+            _take_screenshot(model, options)
+        else:
+            _recognize(model, options)
     except BrokenPipeError:
         # The reader of our output has gone (| head); keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

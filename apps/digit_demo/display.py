@@ -56,8 +56,24 @@ def word_json(word):
     )
 
 
+def closing_line(totals, source):
+    """What a session has done.
+
+    Parameters
+    ----------
+    totals : apps.digit_demo.session.Totals
+    source : FileSource or MicrophoneSource
+
+    Returns
+    -------
+    str
+    """
+    factor = f", real-time factor {totals.real_time_factor:.4f}" if totals.heard_s else ""
+    return f"heard {totals.heard_s:.1f} s, {totals.words} words{factor}{source.losses()}"
+
+
 class Display(Observer):
-    """Output of the demo.
+    """Output of the demo, line by line.
 
     Words go to standard output: with `as_json` an object per line; else digits growing on one line
     if it is a terminal, and a line per word if not. Notes and the level meter go to standard error.
@@ -65,18 +81,20 @@ class Display(Observer):
     Parameters
     ----------
     as_json, quiet : bool
+    plain : bool
+        A line per word, and no meter, on a terminal too.
     verbose : bool
         Note times and confidences of words too.
     meter : bool
         Show the level; only done while standard error is a terminal.
     """
 
-    def __init__(self, as_json, quiet, verbose, meter):
+    def __init__(self, as_json=False, plain=False, quiet=False, verbose=False, meter=False):
         self._json = as_json
         self._quiet = quiet
         self._verbose = verbose
-        self._growing = sys.stdout.isatty() and not as_json
-        self._meter = meter and not quiet and sys.stderr.isatty()
+        self._growing = sys.stdout.isatty() and not as_json and not plain
+        self._meter = meter and not quiet and not plain and sys.stderr.isatty()
         self._meter_shown = False
         self._next_meter = 0.0
         self._digits = ""
@@ -136,9 +154,8 @@ class Display(Observer):
 
     def on_end(self, totals):
         """The closing line."""
-        factor = f", real-time factor {totals.real_time_factor:.4f}" if totals.heard_s else ""
         self._end_line()
-        self.on_note(f"heard {totals.heard_s:.1f} s, {totals.words} words{factor}{self._source.losses()}")
+        self.on_note(closing_line(totals, self._source))
 
     def _end_line(self):
         self._clear_meter()

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+import edge_runtime
 from apps.digit_demo.level import peak_db, rms_db
 
 _CPU_INTERVAL_S = 1.0  # over which CPU use is averaged
@@ -25,6 +26,12 @@ class Update:
     posteriors : float32 [shape=(steps, outputs)]
         Probability of each output at the steps of the network that this block completed; all zero
         before the first. No rows unless an observer `watches_steps`.
+    log_mel : float32 [shape=(steps, filters)]
+        Spectrum at the same steps, as `edge_runtime.Recognizer.log_mel`.
+    partial : edge_runtime.Word or None
+        The word in progress; it may come to nothing.
+    is_idle : bool
+        The network rests, for want of sound.
     latency_s : float or None
         Of the last word: audio handed over when it came, less its end. None before the first.
     dropped_samples : int
@@ -39,6 +46,9 @@ class Update:
     peak_db: float
     rms_db: float
     posteriors: np.ndarray
+    log_mel: np.ndarray
+    partial: edge_runtime.Word | None
+    is_idle: bool
     latency_s: float | None
     dropped_samples: int
     cpu_percent: float
@@ -81,7 +91,7 @@ class Observer:
     Attributes
     ----------
     watches_steps : bool
-        Wants `Update.posteriors` filled, which costs some processor time.
+        Wants `Update.posteriors` and `Update.log_mel` filled, which costs some processor time.
     """
 
     watches_steps = False
@@ -94,6 +104,9 @@ class Observer:
 
     def on_word(self, word):
         """A word (`edge_runtime.Word`) has been recognized."""
+
+    def on_string(self, words):
+        """A string of words, list of `edge_runtime.Word`, has been ended by silence or the end of the audio."""
 
     def on_update(self, update):
         """A block has been heard; `update` is an `Update`."""
@@ -126,7 +139,7 @@ class Session:
     model, source
         As given.
     step_s : float
-        Duration of a step of the network, the time between two rows of `Update.posteriors`.
+        Duration of a step of the network, the time between two rows of `Update.posteriors` and `Update.log_mel`.
     """
 
     def __init__(self, model, source, threshold=None, observers=()):
@@ -140,9 +153,13 @@ class Session:
         self._samples = 0
         self._steps = 0
         self._words = 0
+        self._string = []
+        self._string_number = 0
         self._busy_s = 0.0
         self._latency_s = None
         self._warned = False
+        filters = model.file.frontend.filter_count
+        self._no_steps = np.zeros((0, model.output_size), np.float32), np.zeros((0, filters), np.float32)
         self._cpu = _CpuMeter()
 
     def __enter__(self):
@@ -173,7 +190,7 @@ class Session:
         """
         for observer in self._started:
             observer.on_audio(samples)
-        words, posteriors = self._recognize(samples)
+        words, posteriors, log_mel = self._recognize(samples)
         if words:
             self._latency_s = self._heard_s - words[-1].end_s
         self._tell(words)
@@ -185,6 +202,9 @@ class Session:
             peak_db=peak_db(samples),
             rms_db=rms_db(samples),
             posteriors=posteriors,
+            log_mel=log_mel,
+            partial=self._recognizer.partial,
+            is_idle=self._recognizer.is_idle,
             latency_s=self._latency_s,
             dropped_samples=self.source.dropped_samples,
             cpu_percent=self._cpu.percent(),
@@ -194,9 +214,9 @@ class Session:
             observer.on_update(update)
 
     def _recognize(self, samples):
-        """Words of a block, and the posteriors after each step of it if somebody watches."""
+        """Words of a block, and posteriors and spectra after each step of it if somebody watches."""
         words = []
-        posteriors = []
+        steps = []
         start = 0
         began = time.perf_counter()
         while start < len(samples):
@@ -209,17 +229,30 @@ class Session:
             self._samples += stop - start
             if self._watched and stop - start == boundary:
                 self._steps += 1
-                posteriors.append(self._recognizer.posteriors)
+                steps.append((self._recognizer.posteriors, self._recognizer.log_mel))
             start = stop
         self._busy_s += time.perf_counter() - began
-        shape = (len(posteriors), self.model.output_size)
-        return words, np.array(posteriors, np.float32).reshape(shape)
+        if not steps:
+            return words, *self._no_steps
+        posteriors, log_mel = zip(*steps, strict=True)
+        return words, np.array(posteriors), np.array(log_mel)
 
     def _tell(self, words):
         for word in words:
+            self._end_strings(word.string)
             self._words += 1
+            self._string.append(word)
             for observer in self._started:
                 observer.on_word(word)
+        self._end_strings(self._recognizer.ended_strings)
+
+    def _end_strings(self, number):
+        """The strings before this number are complete."""
+        if number > self._string_number and self._string:
+            words, self._string = self._string, []
+            for observer in self._started:
+                observer.on_string(words)
+        self._string_number = max(number, self._string_number)
 
     def note(self, text):
         """Show a line to the person in front."""
@@ -250,17 +283,15 @@ class _CpuMeter:
     """Processor time of this program over time passed, in percent."""
 
     def __init__(self):
-        self._then = self._now()
+        self._wall_s = time.monotonic()
+        self._cpu_s = time.process_time()
         self._percent = 0.0
 
-    @staticmethod
-    def _now():
-        return time.process_time(), time.monotonic()
-
     def percent(self):
-        now = self._now()
-        passed_s = now[1] - self._then[1]
+        passed_s = time.monotonic() - self._wall_s
         if passed_s >= _CPU_INTERVAL_S:
-            self._percent = 100 * (now[0] - self._then[0]) / passed_s
-            self._then = now
+            cpu_s = time.process_time()
+            self._percent = 100 * (cpu_s - self._cpu_s) / passed_s
+            self._wall_s += passed_s
+            self._cpu_s = cpu_s
         return self._percent

@@ -9,7 +9,7 @@ from apps.audio import AudioError, open_audio
 from apps.digit_demo.microphone import Microphone
 
 _BLOCK_S = 0.1
-_REAL_TIME_BLOCK_S = 0.02
+LIVE_BLOCK_S = 0.02
 
 
 class FileSource:
@@ -20,6 +20,8 @@ class FileSource:
     audio : apps.audio.AudioFile
     real_time : bool
         Deliver it at the pace of a microphone.
+    block_s : float, optional
+        Length of a block in seconds; default: 0.1, in real time 0.02.
 
     Attributes
     ----------
@@ -33,26 +35,25 @@ class FileSource:
 
     dropped_samples = 0
 
-    def __init__(self, audio, real_time=False):
+    def __init__(self, audio, real_time=False, block_s=None):
         check_rate(audio.sample_rate, audio.name)
         self.name = audio.name
         self.sample_rate = audio.sample_rate
         self.description = f"{audio.name}: {audio.sample_rate} Hz, {audio.channels} channels"
         self._audio = audio
         self._real_time = real_time
+        self._block_s = block_s or (LIVE_BLOCK_S if real_time else _BLOCK_S)
 
     def blocks(self):
         """Yields
         ------
         float32 [shape=(n,)]
         """
-        if not self._real_time:
-            yield from self._audio.blocks(_BLOCK_S)
-            return
         due = time.monotonic()
-        for samples in self._audio.blocks(_REAL_TIME_BLOCK_S):
-            due += len(samples) / self.sample_rate
-            time.sleep(max(0.0, due - time.monotonic()))
+        for samples in self._audio.blocks(self._block_s):
+            if self._real_time:
+                due += len(samples) / self.sample_rate
+                time.sleep(max(0.0, due - time.monotonic()))
             yield samples
 
     def losses(self):

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""The terminal view of the digit demo: on a pseudo-terminal, at every size, and as a picture."""
+
+import fcntl
+import io
+import json
+import os
+import pathlib
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+from test_digit_demo import REPOSITORY, demo, make_wav
+from word_models import tone_model, tone_signal
+
+from apps.demo_samples import samples
+from edge_runtime import Model
+
+pyte = pytest.importorskip("pyte")
+pytest.importorskip("rich")
+
+from rich.cells import cell_len  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+from apps.digit_demo.screenshot import take_screenshot  # noqa: E402
+from apps.digit_demo.session import Session  # noqa: E402
+from apps.digit_demo.strip import Strip  # noqa: E402
+from apps.digit_demo.view import View  # noqa: E402
+
+SAID = ["one", "two", "three", "four"]
+SAMPLE, SAMPLE_SAID = samples()[1]
+PICTURE = REPOSITORY / "docs" / "digit_demo.svg"
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    """Arguments of the demo: the tone model and minutes of tones, of which the first say `SAID`."""
+    folder = tmp_path_factory.mktemp("view")
+    model, wav = folder / "tone.ernn", folder / "tones.wav"
+    model.write_bytes(tone_model(threshold=0.5))
+    wav.write_bytes(make_wav(tone_signal(SAID * 30), 16000))
+    return ["-m", str(model), "-i", str(wav)]
+
+
+class Terminal:
+    """The demo on a pseudo-terminal, and what is to be seen there."""
+
+    def __init__(self, *arguments, columns=80, lines=24, **environment):
+        self._controller, terminal = os.openpty()
+        self.screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self.screen)
+        self.resize(columns, lines)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "apps.digit_demo", *arguments],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            cwd=REPOSITORY,
+            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        os.close(terminal)
+        self.written = b""
+
+    def resize(self, columns, lines):
+        fcntl.ioctl(self._controller, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.screen.resize(lines, columns)
+
+    def wait(self, pattern=None, timeout_s=30):
+        """Read until the screen shows a pattern; without one, to the end."""
+        end = time.monotonic() + timeout_s
+        while pattern is None or not re.search(pattern, self.text):
+            assert time.monotonic() < end, self.text
+            if select.select([self._controller], [], [], 0.1)[0]:
+                try:
+                    part = os.read(self._controller, 65536)
+                except OSError:  # Linux: the other side is closed
+                    part = b""
+                if not part:
+                    assert pattern is None, self.text
+                    break
+                self.written += part
+                self._stream.feed(part)
+        return self.text
+
+    @property
+    def text(self):
+        return "\n".join(self.screen.display)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self._controller)
+
+
+def test_view_draws_survives_resizing_and_leaves_a_clean_terminal(tones):
+    terminal = Terminal(*tones, "--realtime")
+    try:
+        shown = terminal.wait(r"\n 1 2 ")
+        assert shown.splitlines()[0].startswith(" /") and "bytes" in shown.splitlines()[0]
+        for expected in ("dBFS", "▀" * 78, "three", "unknown", "words", "dropped 0"):
+            assert expected in shown
+        assert terminal.screen.cursor.hidden
+        terminal.resize(60, 18)
+        shown = terminal.wait(r"\n 1 2 3 4 ")
+        assert len(re.findall("dBFS", shown)) == 1
+        assert "▀" * 58 in shown and "▀" * 59 not in shown
+        terminal.process.send_signal(signal.SIGINT)
+        shown = terminal.wait()
+        assert terminal.process.wait(30) == 0
+        assert re.search(r"\nheard [0-9.]+ s, \d+ words, real-time factor", shown)
+        assert "Traceback" not in shown
+        assert not terminal.screen.cursor.hidden
+        assert terminal.screen.cursor.x == 0
+        assert terminal.screen.cursor.attrs.fg == "default" and not terminal.screen.cursor.attrs.bold
+    finally:
+        terminal.close()
+
+
+def test_lines_on_a_terminal_where_asked(tones):
+    for option in ("--plain", "--json"):
+        terminal = Terminal(*tones, option, "-q")
+        terminal.wait()
+        terminal.close()
+        assert b"\x1b" not in terminal.written
+        lines = terminal.written.decode().splitlines()
+        if option == "--json":
+            lines = [str(json.loads(line)["digit"]) for line in lines]
+        assert lines == ["1", "2", "3", "4"] * 30
+
+
+def test_without_rich_digits_grow_on_one_line(tones, tmp_path):
+    (tmp_path / "rich.py").write_text("raise ImportError\n")
+    terminal = Terminal(*tones, "--realtime", PYTHONPATH=str(tmp_path))
+    try:
+        assert "pip install rich" in terminal.wait(r"\n12 ")
+        assert re.search(r"\[[#-]{12}\] +-\d+ dB", terminal.text)
+    finally:
+        terminal.close()
+
+
+class Source:
+    """Tones as a source."""
+
+    name = "日本語のマイク " * 9  # wide characters, too many
+    description = ""
+    sample_rate = 16000
+    dropped_samples = 0
+
+    def blocks(self):
+        yield from tone_signal(SAID).reshape(-1, 320)
+
+    def losses(self):
+        return ""
+
+
+def drawn(width, height, **options):
+    """Lines of a view that has heard `SAID`, without colors."""
+    console = Console(
+        file=io.StringIO(),
+        record=True,
+        width=width,
+        height=height,
+        force_terminal=False,
+        legacy_windows=False,
+        **options,
+    )
+    view = View(console)
+    with Session(Model.from_bytes(tone_model(threshold=0.5)), Source(), observers=[view]) as session:
+        session.run()
+        session.note("a note")
+        console.print(view, end="")
+        return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize("width, height", [(200, 60), (80, 24), (60, 18), (40, 12), (20, 5), (10, 3)])
+@pytest.mark.parametrize("color_system", ["truecolor", "standard", None])
+def test_every_size_is_filled_but_not_exceeded(width, height, color_system):
+    lines = drawn(width, height, color_system=color_system)
+    assert len(lines) <= height - 1
+    assert max(map(cell_len, lines)) <= width
+    text = "\n".join(lines)
+    assert "1 2 3 4" in text and ("dBFS" in text or width < 20)
+    if height >= 18:
+        strip = [
+            line
+            for line in lines
+            if re.search("▀{9}" if color_system == "truecolor" else "[░▒▓█].*[░▒▓█] *$", line)
+        ]
+        assert len(strip) >= 5
+        marks = [line for line in lines if re.fullmatch(r" +1? +2? +3  +4 *", line)]
+        assert len(marks) == 1
+        assert "a note" in lines[-1]
+
+
+def test_spectrum_shades_do_not_depend_on_the_gain_nor_change_while_scrolling():
+    rng = np.random.default_rng(5)
+    spectra = rng.uniform(14, 20, (200, 40)).astype(np.float32)
+    spectra[0] = 20
+    shown = []
+    for gain in (0, 3):
+        strip = Strip(0.02, 40)
+        strip.push(spectra[:100] + gain)
+        before = strip.lines(30, 10, True, False)
+        strip.push(spectra[100:120] + gain)
+        after = strip.lines(40, 10, True, False)
+        shown.append(after)
+        for old, new in zip(before[:10], after[:10], strict=True):
+            old_cells = [(segment.style, c) for segment in old for c in segment.text]
+            new_cells = [(segment.style, c) for segment in new for c in segment.text]
+            assert old_cells == new_cells[:30]
+    assert shown[0] == shown[1]
+
+
+# ------------------------------------------------------------------------------------ picture
+
+
+def texts(svg):
+    """Lines of text of a picture, by their height."""
+    lines = {}
+    for element in xml.etree.ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"):
+        lines.setdefault(element.get("y"), []).append(element.text.replace("\xa0", " "))
+    return ["".join(line).rstrip("\n") for line in lines.values()]
+
+
+def test_screenshot_is_reproducible_and_complete_in_itself(tmp_path):
+    path = tmp_path / "a.svg"
+    environment = {"COLUMNS": "30", "LINES": "9", "NO_COLOR": "1", "TERM": "dumb"}
+    result = demo("-i", SAMPLE, "--kernel", "scalar", "--screenshot", path, env={**os.environ, **environment})
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == result.stderr == b""
+    picture = path.read_text(encoding="utf-8")
+    assert picture == take_screenshot(Model.default(), SAMPLE)
+    assert set(re.findall(r"\w+://[^\"' ]+", picture)) == {"http://www.w3.org/2000/svg"}
+    lines = texts(picture)
+    assert "0 3 2 8 " in lines
+    assert any("▀" in line for line in lines)
+    assert not any("CPU" in line or "factor" in line for line in lines)
+
+
+def test_picture_of_the_readme_is_one_of_the_sample():
+    lines = texts(PICTURE.read_text(encoding="utf-8"))
+    assert "0 3 2 8 " in lines
+    assert any(str(SAMPLE.relative_to(REPOSITORY)) in line for line in lines)
+    assert f"({PICTURE.relative_to(REPOSITORY)})" in pathlib.Path(REPOSITORY / "README.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_screenshot_needs_a_recording(tmp_path):
+    result = demo("--screenshot", tmp_path / "a.svg")
+    assert result.returncode == 2
+    assert result.stderr.count(b"\n") == 1 and b"-i" in result.stderr
