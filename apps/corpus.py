@@ -254,7 +254,7 @@ class _AudioFile:
             import soundfile
         except ImportError as error:
             raise CorpusError(
-                "reading audio needs the package soundfile: pip install edge-runtime[train]"
+                "reading audio needs the package soundfile: pip install edge-runtime[evaluate]"
             ) from error
         try:
             self.samples, self.rate = soundfile.read(path, dtype="int16", always_2d=True)

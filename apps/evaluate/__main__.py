@@ -7,7 +7,9 @@ import sys
 
 from apps.corpus import CorpusError
 from apps.evaluate.errors import ErrorFinder, print_errors
+from apps.evaluate.progress import Progress
 from apps.evaluate.scoring import EvaluationError, evaluate, read_utterances
+from apps.evaluate.strings import CONDITIONS, StringMaker
 from edge_runtime import EdgeRuntimeError, Model
 
 _EXIT_BAD_INPUT = 2
@@ -30,6 +32,12 @@ def build_parser():
     parser.add_argument("-m", "--model", metavar="FILE", help="model file (the one in the package)")
     parser.add_argument("--kernel", metavar="NAME", help="kernel to use, such as scalar")
     parser.add_argument("--threshold", type=float, help="drop words of less confidence, 0 to 1 (the model's)")
+    parser.add_argument(
+        "--strings",
+        choices=CONDITIONS,
+        help="strings of digits made of the single words in sc_digits, clean or in noise; --data is the folder of "
+        "all data sets then",
+    )
     parser.add_argument(
         "--digits-only", action="store_true", help="only recordings whose label is digit words alone"
     )
@@ -62,25 +70,21 @@ class _Progress:
         self._total = total
         self._done = 0
         self._verbose = verbose
-        self._shown = sys.stderr.isatty()
+        self._bar = Progress(total)
 
     def update(self, utterance, words, right):
         self._done += 1
         if self._finder is not None and not right:
             self.errors += self._finder.find(utterance)
         if self._verbose and not right:
-            self.clear()
+            self._bar.clear()
             heard = " ".join(word.label for word in words) or "(nothing)"
             said = " ".join(utterance.words)
             print(f"{utterance.key} {utterance.speaker} {utterance.take}: {said} -> {heard}", file=sys.stderr)
-        if self._shown and (self._done % 10 == 0 or self._done == self._total):
-            filled = 40 * self._done // self._total
-            bar = "#" * filled + "-" * (40 - filled)
-            print(f"\r[{bar}] {self._done}/{self._total}", end="", file=sys.stderr, flush=True)
+        self._bar.step(f"{self._done}/{self._total}")
 
     def clear(self):
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._bar.clear()
 
 
 def _percent(value):
@@ -146,7 +150,14 @@ def main(arguments=None):
             model = Model.default(options.kernel)
         else:
             model = Model.load(options.model, options.kernel)
-        utterances = read_utterances(options.data, options.split, options.digits_only)
+        if options.strings:
+            utterances = [
+                string.utterance()
+                for folder in options.data
+                for string in StringMaker(folder, options.split).strings(options.strings)
+            ]
+        else:
+            utterances = read_utterances(options.data, options.split, options.digits_only)
         finder = ErrorFinder(model, options.threshold, options.spelled_o) if options.errors else None
         progress = _Progress(len(utterances), options.verbose, finder)
         score = evaluate(model, utterances, options.threshold, progress.update, options.spelled_o)

@@ -133,7 +133,8 @@ class ErrorFinder:
 
     def _explain(self, utterance, words, scores, expected, word, begin, end):
         # The network speaks later than the word by the model's delay.
-        first = min(int((begin + self._delay_s if begin else 0.0) / self._step_s), len(scores) - 1)
+        first = int(max(0.0, begin + self._delay_s if begin else 0.0) / self._step_s)
+        first = min(first, len(scores) - 1)
         last = int(min(end + self._delay_s, 1e6) / self._step_s) + 1
         window = scores[first : max(last, first + 1)]
         best = window.max(axis=0)

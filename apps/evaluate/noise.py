@@ -54,8 +54,8 @@ class NoiseRecordings:
         self._split = split
 
     @functools.cached_property
-    def _speech(self):
-        # Words are cut out of their clips, or most of the babble would be pauses; all are of equal loudness.
+    def speech(self):
+        """list of float32 arrays : words and phrases that are no digits, without the pauses around, RMS 1."""
         clips = []
         for name in ("sc_words", "nondigit_speech"):
             for utterance in read_split(self._data / name, self._split):
@@ -78,7 +78,7 @@ class NoiseRecordings:
             # Each begins somewhere within its first clip.
             at = -int(rng.integers(SAMPLE_RATE))
             while at < count:
-                clip = self._speech[rng.integers(len(self._speech))]
+                clip = self.speech[rng.integers(len(self.speech))]
                 begin, end = max(0, at), min(count, at + len(clip))
                 if begin < end:
                     mixed[begin:end] += clip[begin - at : end - at]

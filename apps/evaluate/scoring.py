@@ -4,7 +4,7 @@
 import time
 
 from apps.corpus import read_folder, read_split
-from apps.evaluate.metrics import Score, digit_words
+from apps.evaluate.metrics import Errors, Score, align, digit_words
 
 
 class EvaluationError(ValueError):
@@ -96,3 +96,24 @@ def evaluate(model, utterances, threshold=None, on_result=None, spelled_o=False)
         if on_result is not None:
             on_result(utterance, words, right)
     return score
+
+
+def word_errors(recognizer, recordings):
+    """Count word errors of signals, each recognized from a fresh start.
+
+    Parameters
+    ----------
+    recognizer : edge_runtime.Recognizer
+    recordings : iterable of (tuple of str, int16 or float32 [shape=(n,)])
+        Digit words, and samples at the recognizer's rate.
+
+    Returns
+    -------
+    apps.evaluate.metrics.Errors
+    """
+    errors = Errors()
+    for words, samples in recordings:
+        recognizer.reset()
+        heard = recognizer.accept_waveform(samples) + recognizer.finish()
+        errors.add(align(words, [word.label for word in heard]))
+    return errors

@@ -121,6 +121,13 @@ class StringMaker:
         Folder of all sets.
     split : str
         As `apps.corpus.read_split`.
+    utterances : sequence of apps.corpus.Utterance, optional
+        Single digit words to make strings of, instead of those of the split in sc_digits.
+
+    Attributes
+    ----------
+    noise : apps.evaluate.noise.NoiseRecordings
+        Of the same split.
 
     Raises
     ------
@@ -128,18 +135,19 @@ class StringMaker:
         Nothing to make strings of.
     """
 
-    def __init__(self, data, split):
+    def __init__(self, data, split, utterances=None):
         self._split = split
-        self._noise = NoiseRecordings(Path(data), split)
+        self.noise = NoiseRecordings(Path(data), split)
         speakers = {}
-        for utterance in read_split(Path(data) / SET, split):
+        for utterance in read_split(Path(data) / SET, split) if utterances is None else utterances:
             speakers.setdefault(utterance.speaker, []).append(_clip(utterance))
         self._crowd = _by_word(clip for clips in speakers.values() for clip in clips)
         voices = ((name, _by_word(speakers[name])) for name in sorted(speakers))
         self._voices = [(name, words) for name, words in voices if len(words) >= FEWEST_DIFFERENT]
         if not self._voices:
             raise CorpusError(
-                f"{Path(data) / SET}: no speaker of split {split!r} said {FEWEST_DIFFERENT} different words"
+                f"{Path(data) / SET}: no speaker of split {split!r} said {FEWEST_DIFFERENT} different words; "
+                "strings cannot be made"
             )
 
     def make(self, condition, number):
@@ -176,7 +184,7 @@ class StringMaker:
         level_db = rng.uniform(*_LEVEL_DBFS)
         if condition != "clean":
             noise_rng = np.random.default_rng([SEED, number, CONDITIONS.index(condition)])
-            draw = {"white": white, "babble": self._noise.babble, "household": self._noise.household}
+            draw = {"white": white, "babble": self.noise.babble, "household": self.noise.household}
             samples += draw[condition](noise_rng, len(samples)) * np.float32(10 ** (-SNR_DB / 20))
         samples *= np.float32(10 ** (level_db / 20))
         return DigitString(
