@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Sessions of the digit demo: what observers are told, in which order, and that all are ended."""
 
-import time
-
 import numpy as np
 import pytest
 from word_models import tone_model, tone_signal
 
 from apps.audio import open_audio
 from apps.demo_samples import samples
+from apps.digit_demo import sources
 from apps.digit_demo.listen import listen
 from apps.digit_demo.session import Observer, Session
 from apps.digit_demo.sources import FileSource
@@ -139,14 +138,31 @@ def test_all_observers_are_ended_whatever_one_raises(model, method):
     assert len(after.of("on_end")) == len(after.of("on_start")) == (method != "on_start")
 
 
-def test_file_at_the_pace_of_a_microphone():
-    path, _ = samples()[0]
-    with open_audio(path) as audio:
+def test_file_at_the_pace_of_a_microphone(monkeypatch):
+    """Blocks come when their last sample would have; what was late is caught up on."""
+    now = 100.0
+
+    def sleep(duration_s):
+        nonlocal now
+        now += duration_s
+
+    monkeypatch.setattr(sources.time, "monotonic", lambda: now)
+    monkeypatch.setattr(sources.time, "sleep", sleep)
+    with open_audio(samples()[0][0]) as audio:
+        heard = 0
+        for block in FileSource(audio, real_time=True).blocks():
+            heard += len(block)
+            if len(block) < 320:  # the last: sooner than the work below takes
+                break
+            assert now == pytest.approx(100 + heard / audio.sample_rate)
+            now += 0.019
+    with open_audio(samples()[0][0]) as audio:
         blocks = FileSource(audio, real_time=True).blocks()
-        next(blocks)
-        began = time.monotonic()
-        heard_s = sum(len(next(blocks)) for _ in range(10)) / audio.sample_rate
-        assert time.monotonic() - began > 0.9 * heard_s
+        heard = len(next(blocks))
+        began, now = now, now + 1.0
+        for _ in range(60):
+            heard += len(next(blocks))
+        assert now == pytest.approx(began + (heard - 320) / audio.sample_rate)
 
 
 def test_listen_calls_for_every_word_and_ends_with_the_file(model, tmp_path):
