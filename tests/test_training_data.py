@@ -4,6 +4,7 @@
 Tests of the real data are skipped, and say so, unless EDGE_RUNTIME_DATA names its folder.
 """
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from apps.corpus import CorpusError, data_folder, read_folder
 from apps.evaluate.endpoints import find_word
-from training import augment, cepstral, labels
+from training import augment, cepstral, labels, rooms
 from training.features import CONFIG, FEATURE_SIZE, append_quiet, cepstra_of, network_features
 from training.strings import KINDS, NO_TARGET, StringsConfig
 from training.synthesize import Utterance
@@ -207,6 +208,31 @@ def test_reshape_moves_a_tone(speed):
     spectrum = np.abs(np.fft.rfft(result * np.hanning(len(result))))
     peak_hz = np.argmax(spectrum) * 16000 / len(result)
     assert abs(peak_hz - 1000 * reached) < 2 and abs(augment.rms(result) - 0.7071) < 0.01
+
+
+def test_reflecting_rooms_decay_like_rooms():
+    found = rooms.reflecting_rooms()
+    assert len(found) == rooms.ROOM_COUNT == len(rooms.tails())
+    for room in found:
+        assert room.shape == (rooms.ROOM_SAMPLES,) and np.isclose(np.sum(room**2), 1, atol=1e-3)
+        # From the longest way that the direct sound is ahead of the first wall, to the tail.
+        assert 2 <= np.flatnonzero(np.abs(room) > 1e-4)[0] < 300
+        levels = [augment.rms(part) for part in np.split(room, 10)]
+        assert levels[0] > 1.5 * levels[2] > 3 * levels[9] > 0
+        # No step where noise takes over from the image sources.
+        edge = rooms.EARLY_SAMPLES
+        assert 0.4 < augment.rms(room[edge : edge + 160]) / augment.rms(room[edge - 160 : edge]) < 1.3
+
+
+def test_image_sources_of_a_box():
+    # One hard wall at x = 0, all others swallow: the source, and its mirror image behind that wall.
+    walls = np.zeros((2, 3))
+    walls[0, 0] = 0.5
+    distance, amplitude = rooms._images(
+        np.array([4.0, 5, 3]), walls, np.array([1.0, 2, 1]), np.array([3.0, 2, 1])
+    )
+    assert np.allclose(distance[:2], [2, 4]) and np.allclose(amplitude[:2], [1 / 2, 0.5 / 4])
+    assert not amplitude[2:].any()
 
 
 def test_low_pass_empties_the_upper_band():
@@ -440,6 +466,31 @@ def test_a_masked_band_stands_still():
     _, to_log_mel = cepstral.cepstrum_matrices()
     before, after = ((c @ to_log_mel).var(axis=0).sum() for c in (cepstra, masked))
     assert 0.5 < after / before < 1
+
+
+@needs_data
+def test_babble_and_reflections_are_off_unless_asked_for(examples):
+    from training import bank
+    from training.babble import babble
+    from training.strings import make_example
+
+    off = make_example(rng_of(3), StringsConfig(babble=0.0, reflecting=0.0))
+    assert np.array_equal(off.cepstra, examples[3].cepstra)
+    config = StringsConfig(an4=0, digits=0, unknown=0, sentence=0, noise=1, babble=1.0)
+    assert make_example(rng_of(0), config).kind == "sentence"  # of which nothing is known
+    loud = StringsConfig(an4=0, clean=0, snr_db=(0, 0), reverberation=1, reflecting=1.0)
+    changed = [make_example(rng_of(4), dataclasses.replace(loud, babble=b)).cepstra for b in (0.0, 1.0)]
+    assert not np.array_equal(*changed)
+
+    talkers = bank.load_bank(False, None).talkers
+    assert not any(labels.digits_of(clip.words) for clips in talkers for clip in clips)
+    for count in (100, 5000, 64000):
+        mixed = babble(rng_of(count), talkers, count)
+        assert mixed.shape == (count,) and mixed.dtype == np.float32
+        assert np.isclose(augment.rms(mixed), 1, rtol=1e-3)
+    # Several talkers at once leave no pause: frames of 0.1 s are alike in level.
+    levels = [augment.rms(frame) for frame in mixed.reshape(-1, 1600)]
+    assert min(levels) > 0.05 and max(levels) < 4
 
 
 @needs_data

@@ -9,15 +9,13 @@ import functools
 
 import numpy as np
 
+from training import rooms
 from training.cepstral import random_curve_db
 
 SAMPLE_RATE = 16000
 GRID = 257  # points of a frequency response, 0 .. 8000 Hz
 _GRID_HZ = np.linspace(0, SAMPLE_RATE / 2, GRID)
 _GRID_OCTAVES = np.log2(np.maximum(_GRID_HZ, 80) / 1000).astype(np.float32)
-
-ROOM_COUNT = 64
-ROOM_SAMPLES = 6400
 
 
 @functools.cache
@@ -87,22 +85,7 @@ def random_low_pass(rng):
     return (10 ** (-attenuation / 20)).astype(np.float32)
 
 
-@functools.cache
-def _rooms():
-    # Decaying noise with a short delay: the diffuse tail of a room. Unit energy each.
-    rng = np.random.default_rng(20261121)
-    time_s = np.arange(ROOM_SAMPLES) / SAMPLE_RATE
-    rooms = []
-    for _ in range(ROOM_COUNT):
-        decay_s = rng.uniform(0.1, 0.6)
-        delay = int(rng.uniform(0.001, 0.02) * SAMPLE_RATE)
-        tail = rng.standard_normal(ROOM_SAMPLES) * 10 ** (-3 * time_s / decay_s)
-        tail[:delay] = 0
-        rooms.append((tail / np.sqrt(np.sum(tail**2))).astype(np.float32))
-    return rooms
-
-
-def reshape(rng, samples, speed, response=None, reverberation_db=None):
+def reshape(rng, samples, speed, response=None, reverberation_db=None, reflecting=False):
     """Change speed and pitch together, the frequency response, and the room.
 
     Parameters
@@ -116,7 +99,9 @@ def reshape(rng, samples, speed, response=None, reverberation_db=None):
     response : numpy.ndarray, optional
         float32 [shape=(257,)], factors on the frequencies of the result.
     reverberation_db : float, optional
-        Energy of the room's tail relative to the direct sound; no room by default.
+        Energy of the room relative to the direct sound; no room by default.
+    reflecting : bool
+        The room has early reflections, rather than a tail alone.
 
     Returns
     -------
@@ -125,12 +110,13 @@ def reshape(rng, samples, speed, response=None, reverberation_db=None):
     speed : float
         The speed that was reached: transform lengths are rounded to fast ones.
     """
-    tail = 0 if reverberation_db is None else ROOM_SAMPLES
+    tail = 0 if reverberation_db is None else rooms.ROOM_SAMPLES
     before = fast_length(len(samples) + tail)
     after = nearest_fast_length(before / speed)
     spectrum = np.fft.rfft(samples, before)
     if reverberation_db is not None:
-        room = np.fft.rfft(_rooms()[rng.integers(ROOM_COUNT)], before)
+        choice = rooms.reflecting_rooms() if reflecting else rooms.tails()
+        room = np.fft.rfft(choice[rng.integers(len(choice))], before)
         room *= np.float32(10 ** (reverberation_db / 20))
         room += 1
         spectrum *= room

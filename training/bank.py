@@ -96,6 +96,8 @@ class Bank:
         AN4: float32 [shape=(frames, 13)], labels and words.
     synthetic : list of Clip
         Synthetic words that are no digits, and phrases of such words.
+    talkers : list of list of Clip
+        Speech without digits, by its source; see `training.babble`.
     """
 
     voices: dict
@@ -105,6 +107,7 @@ class Bank:
     noises: dict
     cepstra: list = field(repr=False)
     synthetic: list = field(default_factory=list, repr=False)
+    talkers: list = field(default_factory=list, repr=False)
 
 
 def clip_of(utterance, labels):
@@ -209,7 +212,9 @@ def load_bank(withhold=False, synthetic=None):
         for _, clip in digits[name]
     )
     speech = [(u, clip_of(u, (UNKNOWN,) * len(u.words))[0]) for u in training_set("nondigit_speech")]
-    unknown = list(_clips("sc_words", withhold)) + [(u, c) for u, c in speech if not is_sentence(u)]
+    words = list(_clips("sc_words", withhold))
+    unknown = words + [(u, c) for u, c in speech if not is_sentence(u)]
+    rejected = [clip for said, clip in spoken if said.kind != "digit"]
     noises = {
         "white": [augment.colored_noise(1, NOISE_BANK_SAMPLES, 0)],
         "pink": [augment.colored_noise(2, NOISE_BANK_SAMPLES, -1)],
@@ -225,5 +230,6 @@ def load_bank(withhold=False, synthetic=None):
         cepstra=[
             (u.cepstra, tuple(label_of(word) for word in u.words), u.words) for u in training_set("an4_mfcc")
         ],
-        synthetic=[clip for said, clip in spoken if said.kind != "digit"],
+        synthetic=rejected,
+        talkers=[group for group in ([c for _, c in speech], [c for _, c in words], rejected) if group],
     )

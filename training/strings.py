@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training import an4_words, augment, cepstral
+from training.babble import babble
 from training.bank import load_bank
 from training.features import (
     HOP_SAMPLES,
@@ -61,6 +62,8 @@ class StringsConfig:
         Examples with another frequency response; its slope (dB per octave) and ripple.
     reverberation, reverberation_db
         Examples in a room; energy of the tail relative to the direct sound.
+    reflecting : float
+        Rooms that have early reflections beside the tail, which then holds both; the others are a tail alone.
     low_pass, low_pass_narrow : float
         Telephone-like channel, noise included: for wide-band strings, and for strings of clips
         that were narrow before.
@@ -68,6 +71,8 @@ class StringsConfig:
         Strings without noise; speech to noise ratio of the others.
     noise_speed : (float, float)
         Factor on the speed, with pitch, of noise alone.
+    babble : float
+        Noises that are several people talking at once; alone, such a noise is a sentence.
     unsteady : float
         Noises that change their level suddenly, as where recordings are joined or a microphone is
         switched on: such a step is easily heard as the burst of "two". FSDD development clips with
@@ -140,11 +145,13 @@ class StringsConfig:
     ripple_db: float = 5.0
     reverberation: float = 0.3
     reverberation_db: tuple = (-15.0, 0.0)
+    reflecting: float = 0.0
     low_pass: float = 0.3
     low_pass_narrow: float = 0.7
     clean: float = 0.1
     snr_db: tuple = (3.0, 50.0)
     noise_speed: tuple = (1.0, 1.0)
+    babble: float = 0.0
     unsteady: float = 0.2
     level_dbfs: tuple = (-58.0, -14.0)
     rounding: float = 0.7
@@ -223,8 +230,8 @@ def make_example(rng, config=StringsConfig()):
     kinds = ("digits", "unknown", "sentence", "noise")
     kind = kinds[_draw(rng, [getattr(config, name) for name in kinds])]
     if kind == "noise":
-        samples = _noise_alone(rng, bank, config)
-        spans = []
+        samples, talk = _noise_alone(rng, bank, config)
+        kind, spans = "sentence" if talk else kind, []
     else:
         clips = _draw_clips(rng, bank, config, kind)
         clean = config.clean
@@ -356,19 +363,24 @@ def _noise(rng, bank, count, config):
 def _record(rng, samples, bank, config, clean, narrow):
     """Send a string through voice change, room, noise and microphone; returns samples, speed."""
     response = room_db = None
+    reflecting = False
     if rng.random() < config.equalizer:
         response = augment.random_response(rng, config.tilt_db, config.ripple_db)
     if rng.random() < config.reverberation:
         room_db = rng.uniform(*config.reverberation_db)
+        reflecting = bool(config.reflecting) and rng.random() < config.reflecting
     low_pass = None
     if rng.random() < (config.low_pass_narrow if narrow else config.low_pass):
         low_pass = augment.random_low_pass(rng)
         response = low_pass if response is None else response * low_pass
     speed = rng.uniform(*config.speed)
-    samples, speed = augment.reshape(rng, samples, speed, response, room_db)
+    samples, speed = augment.reshape(rng, samples, speed, response, room_db, reflecting)
     level = augment.rms(samples) / np.sqrt(_active(samples))
     if rng.random() >= clean:
-        noise = _noise(rng, bank, len(samples), config)
+        if config.babble and rng.random() < config.babble:
+            noise = babble(rng, bank.talkers, len(samples))
+        else:
+            noise = _noise(rng, bank, len(samples), config)
         if low_pass is not None:
             noise = augment.filter_response(noise, low_pass)
         samples = samples + noise * np.float32(level * 10 ** (-rng.uniform(*config.snr_db) / 20))
@@ -395,8 +407,10 @@ def _digitize(rng, samples, gain, config):
 
 
 def _noise_alone(rng, bank, config):
+    """Return noise, and whether it is people who talk."""
     count = int(rng.uniform(0.8, 4.0) * SAMPLE_RATE)
-    noise = _noise(rng, bank, count, config)
+    talk = bool(config.babble) and rng.random() < config.babble
+    noise = babble(rng, bank.talkers, count) if talk else _noise(rng, bank, count, config)
     if rng.random() < 0.25:
         noise += _noise(rng, bank, count, config) * np.float32(rng.uniform(0.1, 1))
     response = None
@@ -409,7 +423,7 @@ def _noise_alone(rng, bank, config):
         noise, _ = augment.reshape(rng, noise, rng.uniform(*config.noise_speed), response)
     elif response is not None:
         noise = augment.filter_response(noise, response)
-    return _digitize(rng, noise, 10 ** (-rng.uniform(0, 20) / 20), config)
+    return _digitize(rng, noise, 10 ** (-rng.uniform(0, 20) / 20), config), talk
 
 
 def _example(rng, samples, spans, kind, config):
