@@ -2,6 +2,7 @@
 """Command line of the digit demo."""
 
 import argparse
+import contextlib
 import os
 import pathlib
 import signal
@@ -15,8 +16,16 @@ from apps.digit_demo.microphone import MicrophoneError, list_devices
 from apps.digit_demo.recording import Recording
 from apps.digit_demo.session import Session
 from apps.digit_demo.sources import open_source
+from apps.digit_demo.web.address import DEFAULT_HOST, DEFAULT_PORT, parse_address
 
 _EXIT_BAD_INPUT = 2
+
+
+def _address(text):
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from None
 
 
 def build_parser():
@@ -42,6 +51,15 @@ def build_parser():
     parser.add_argument(
         "--screenshot", metavar="FILE.svg", help="write a picture of the terminal view of the file of -i"
     )
+    parser.add_argument(
+        "--web",
+        nargs="?",
+        type=_address,
+        const=(DEFAULT_HOST, DEFAULT_PORT),
+        metavar="[HOST:]PORT",
+        help=f"show it in a browser too, at {DEFAULT_HOST}:{DEFAULT_PORT}; a file plays at its own pace",
+    )
+    parser.add_argument("--loop", action="store_true", help="with --web: play the file of -i again and again")
     parser.add_argument("--json", action="store_true", help="one JSON object per word on standard output")
     parser.add_argument(
         "--exec",
@@ -83,17 +101,33 @@ def _recognize(model, options):
         can_wait = options.input not in (None, STDIN) and not options.realtime
         silent = not isinstance(front, Display)  # its output would cross the picture
         observers.append(ExecHook(parse_command(options.exec), lossless=can_wait, silent=silent))
-    with (
-        open_source(
-            options.input, options.device, options.samplerate, options.realtime, options.verbose
-        ) as source,
-        Session(model, source, options.threshold, observers) as session,
-    ):
-        try:
-            session.run()
-        except KeyboardInterrupt:
-            # A second Ctrl-C while finishing ends the program the hard way.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with contextlib.ExitStack() as stack:
+        if options.web is not None:
+            from apps.digit_demo.web.server import pages  # asyncio takes a while to load
+
+            observers.append(stack.enter_context(pages(*options.web, quiet=options.quiet)))
+        source = stack.enter_context(
+            open_source(
+                options.input,
+                options.device,
+                options.samplerate,
+                real_time=options.realtime,
+                loop=options.loop,
+                verbose=options.verbose,
+            )
+        )
+        with Session(model, source, options.threshold, observers) as session:
+            try:
+                session.run()
+            except KeyboardInterrupt:
+                # A second Ctrl-C while finishing ends the program the hard way.
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                return
+        if options.web is not None:
+            if not options.quiet:
+                print("the recording has ended; its page stays until Ctrl-C", file=sys.stderr)
+            while True:
+                signal.pause()
 
 
 def _take_screenshot(model, options):
@@ -113,7 +147,12 @@ def _terminate(_signal, _frame):
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.loop and (options.web is None or options.input in (None, STDIN)):
+        parser.error("--loop needs --web and -i FILE")
+    if options.web is not None and options.input not in (None, STDIN):
+        options.realtime = True
     signal.signal(signal.SIGTERM, _terminate)
     try:
         if options.list_devices:

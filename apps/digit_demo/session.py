@@ -138,6 +138,8 @@ class Session:
     ----------
     model, source
         As given.
+    threshold : float
+        Least confidence of a word.
     step_s : float
         Duration of a step of the network, the time between two rows of `Update.posteriors` and `Update.log_mel`.
     """
@@ -149,6 +151,7 @@ class Session:
         self._observers = tuple(observers)
         self._started = []
         self._recognizer = model.recognizer(source.sample_rate, threshold)
+        self.threshold = model.file.decoder.threshold if threshold is None else threshold
         self._watched = any(observer.watches_steps for observer in self._observers)
         self._samples = 0
         self._steps = 0

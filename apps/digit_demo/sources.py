@@ -61,6 +61,17 @@ class FileSource:
         return ""
 
 
+class LoopSource(FileSource):
+    """A file again and again, without end; parameters and attributes as `FileSource`. Not standard input."""
+
+    def blocks(self):
+        """As `FileSource.blocks`."""
+        yield from super().blocks()
+        while True:
+            with open_audio(self.name) as self._audio:
+                yield from super().blocks()
+
+
 class MicrophoneSource:
     """The microphone; attributes and methods as `FileSource`, blocks without end.
 
@@ -93,7 +104,7 @@ class MicrophoneSource:
 
 
 @contextlib.contextmanager
-def open_source(path=None, device=None, sample_rate=None, real_time=False, verbose=False):
+def open_source(path=None, device=None, sample_rate=None, real_time=False, loop=False, verbose=False):
     """Open a file or, without `path`, the microphone. Context manager.
 
     Parameters
@@ -106,6 +117,8 @@ def open_source(path=None, device=None, sample_rate=None, real_time=False, verbo
         Microphone: Hz; default: the device's own.
     real_time : bool
         Deliver a file at the pace of a microphone.
+    loop : bool
+        Begin the file again at its end, at the pace of a microphone; not standard input.
     verbose : bool
         Show what ALSA says.
 
@@ -119,7 +132,7 @@ def open_source(path=None, device=None, sample_rate=None, real_time=False, verbo
     """
     if path is not None:
         with open_audio(path) as audio:
-            yield FileSource(audio, real_time)
+            yield LoopSource(audio, real_time=True) if loop else FileSource(audio, real_time)
         return
     if sample_rate is not None:
         check_rate(sample_rate, "-r")
