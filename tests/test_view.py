@@ -51,12 +51,15 @@ def tones(tmp_path_factory):
 
 
 class Terminal:
-    """The demo on a pseudo-terminal, and what is to be seen there."""
+    """The demo on a pseudo-terminal, and what is to be seen there, alternate screen included."""
 
     def __init__(self, *arguments, columns=80, lines=24, **environment):
         self._controller, terminal = os.openpty()
-        self.screen = pyte.Screen(columns, lines)
-        self._stream = pyte.ByteStream(self.screen)
+        self._screens = [pyte.Screen(columns, lines) for _ in range(2)]
+        self._streams = [pyte.ByteStream(screen) for screen in self._screens]
+        self.alternate = 0
+        self._pending = b""
+        self.written = b""
         self.resize(columns, lines)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "apps.digit_demo", *arguments],
@@ -65,16 +68,34 @@ class Terminal:
             stderr=terminal,
             cwd=REPOSITORY,
             env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=self._take_terminal,
         )
         os.close(terminal)
-        self.written = b""
+
+    @staticmethod
+    def _take_terminal():
+        """In the child: what is typed there sends it signals."""
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    @property
+    def screen(self):
+        return self._screens[self.alternate]
+
+    @property
+    def text(self):
+        return "\n".join(self.screen.display)
 
     def resize(self, columns, lines):
         fcntl.ioctl(self._controller, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        self.screen.resize(lines, columns)
+        for screen in self._screens:
+            screen.resize(lines, columns)
 
-    def wait(self, pattern=None, timeout_s=30):
+    def type(self, keys):
+        os.write(self._controller, keys)
+
+    def wait(self, pattern=None, timeout_s=60):
         """Read until the screen shows a pattern; without one, to the end."""
         end = time.monotonic() + timeout_s
         while pattern is None or not re.search(pattern, self.text):
@@ -84,16 +105,26 @@ class Terminal:
                     part = os.read(self._controller, 65536)
                 except OSError:  # Linux: the other side is closed
                     part = b""
+                self._show(part)
                 if not part:
                     assert pattern is None, self.text
                     break
-                self.written += part
-                self._stream.feed(part)
         return self.text
 
-    @property
-    def text(self):
-        return "\n".join(self.screen.display)
+    def _show(self, part):
+        self.written += part
+        pieces = re.split(rb"(\x1b\[\?1049[hl])", self._pending + part)
+        self._pending = b""
+        if part and b"\x1b" in pieces[-1][-8:]:  # perhaps the beginning of a change of screens
+            at = pieces[-1].rindex(b"\x1b")
+            self._pending, pieces[-1] = pieces[-1][at:], pieces[-1][:at]
+        for piece in pieces:
+            if piece.startswith(b"\x1b[?1049"):
+                hidden = self.screen.cursor.hidden
+                self.alternate = int(piece.endswith(b"h"))
+                self.screen.cursor.hidden = hidden
+            else:
+                self._streams[self.alternate].feed(piece)
 
     def close(self):
         self.process.kill()
@@ -101,24 +132,26 @@ class Terminal:
         os.close(self._controller)
 
 
-def test_view_draws_survives_resizing_and_leaves_a_clean_terminal(tones):
+def test_view_draws_survives_what_happens_and_leaves_a_clean_terminal(tones):
     terminal = Terminal(*tones, "--realtime")
     try:
         shown = terminal.wait(r"\n 1 2 ")
-        assert shown.splitlines()[0].startswith(" /") and "bytes" in shown.splitlines()[0]
+        assert terminal.alternate and terminal.screen.cursor.hidden
+        assert shown.startswith(" /") and "bytes" in shown.splitlines()[0]
         for expected in ("dBFS", "▀" * 78, "three", "unknown", "words", "dropped 0"):
             assert expected in shown
-        assert terminal.screen.cursor.hidden
+        terminal.type(b"\nx\n\n")
         terminal.resize(60, 18)
         shown = terminal.wait(r"\n 1 2 3 4 ")
+        assert shown.startswith(" /")
         assert len(re.findall("dBFS", shown)) == 1
         assert "▀" * 58 in shown and "▀" * 59 not in shown
-        terminal.process.send_signal(signal.SIGINT)
+        terminal.type(b"\x03")
         shown = terminal.wait()
         assert terminal.process.wait(30) == 0
-        assert re.search(r"\nheard [0-9.]+ s, \d+ words, real-time factor", shown)
+        assert re.search(r"dBFS(.*\n)+ 1 2 3 4 (.*\n)+heard [0-9.]+ s, \d+ words, real-time factor", shown)
         assert "Traceback" not in shown
-        assert not terminal.screen.cursor.hidden
+        assert not terminal.alternate and not terminal.screen.cursor.hidden
         assert terminal.screen.cursor.x == 0
         assert terminal.screen.cursor.attrs.fg == "default" and not terminal.screen.cursor.attrs.bold
     finally:

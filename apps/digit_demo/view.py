@@ -61,7 +61,6 @@ class View(Observer):
         self._threshold = threshold
         self._show_machine = show_machine
         self._live = None
-        self._size = None
         self._next_drawing = 0.0
         self._update = None
         self._note = ""
@@ -75,7 +74,7 @@ class View(Observer):
     # ------------------------------------------------------------------------------- events
 
     def on_start(self, session):
-        """Take the terminal's last lines."""
+        """Take the terminal: its alternate screen, so that nothing typed or wrapped leaves traces."""
         model = session.model
         file = model.file
         self._source = session.source
@@ -90,7 +89,12 @@ class View(Observer):
         self._strip = Strip(session.step_s, file.frontend.filter_count)
         if self._console.is_terminal:
             self._live = Live(
-                self, console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+                self,
+                console=self._console,
+                screen=True,
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
             self._live.start()
 
@@ -117,7 +121,7 @@ class View(Observer):
         self._strip.push(update.log_mel)
         now = time.monotonic()
         if self._live is not None and now >= self._next_drawing:
-            self._draw()
+            self._live.refresh()
             self._next_drawing = now + max(_INTERVAL_S, _LEAST_PAUSE * (time.monotonic() - now))
 
     def _hold_peak(self, update, passed_s):
@@ -137,18 +141,10 @@ class View(Observer):
         """Leave the last state on the screen, and the closing line below it."""
         self._note = None  # nor room for one
         if self._live is not None:
-            self._draw()
             self._live.stop()
             self._live = None
+            self._console.print(self, end="")
         self.on_note(closing_line(totals, self._source))
-
-    def _draw(self):
-        size = self._console.size
-        if self._size not in (None, size):
-            # The terminal has wrapped what was there: begin anew.
-            self._console.clear()
-        self._size = size
-        self._live.refresh()
 
     # ------------------------------------------------------------------------------ drawing
 
