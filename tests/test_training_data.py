@@ -696,7 +696,7 @@ def test_synthesizer_says_the_planned_words_in_every_voice(speech_folder):
     for kind, share in SHARES.items():
         assert abs(sum(clip.kind == kind for clip in clips) - 40 * share) <= 1
     for clip in clips:
-        assert (clip.kind == "digit") == (labels.digits_of(clip.words) != [])
+        assert (clip.kind in ("digit", "string")) == (labels.digits_of(clip.words) != [])
         assert 0.1 < (clip.end - clip.begin) / 16000 / len(clip.words) < 1.5
         assert abs(np.abs(clip.pcm).max() / 32768 - 0.5) < 0.01
     again = speak([Utterance(0, Voice("f", "espeak-ng", clips[0].voice), "digit", clips[0].words)], seed=3)
@@ -718,6 +718,13 @@ def test_examples_hold_synthetic_speech_if_asked_to(speech_folder):
     assert {example.kind for example in made} == {"digits", "unknown"}
     words = {word for said in known for word in said}
     for example in made:
-        assert set(example.words) <= words
+        assert set(example.words) <= words and set(example.frame_targets) <= {labels.BLANK, *example.labels}
         assert example.labels == [labels.label_of(word) for word in example.words]
         assert (labels.UNKNOWN in example.labels) == (example.kind == "unknown")
+
+    config = dataclasses.replace(config, unknown=0, digits=1, synthetic_words=0, synthetic_strings=1)
+    for example in [make_example(rng_of(index), config) for index in range(10)]:
+        assert known[example.words] == "string" and 2 <= len(example.labels) <= 5
+        if len(set(example.words)) > 1:  # where each of them ends is not known
+            assert NO_TARGET in example.frame_targets
+            assert set(example.frame_targets) <= {labels.BLANK, NO_TARGET}

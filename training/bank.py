@@ -96,6 +96,8 @@ class Bank:
         AN4: float32 [shape=(frames, 13)], labels and words.
     synthetic : list of Clip
         Synthetic words that are no digits, and phrases of such words.
+    synthetic_strings : list of Clip
+        Digits that a synthetic voice says in one breath.
     talkers : list of list of Clip
         Speech without digits, by its source; see `training.babble`.
     """
@@ -107,6 +109,7 @@ class Bank:
     noises: dict
     cepstra: list = field(repr=False)
     synthetic: list = field(default_factory=list, repr=False)
+    synthetic_strings: list = field(default_factory=list, repr=False)
     talkers: list = field(default_factory=list, repr=False)
 
 
@@ -214,7 +217,7 @@ def load_bank(withhold=False, synthetic=None):
     speech = [(u, clip_of(u, (UNKNOWN,) * len(u.words))[0]) for u in training_set("nondigit_speech")]
     words = list(_clips("sc_words", withhold))
     unknown = words + [(u, c) for u, c in speech if not is_sentence(u)]
-    rejected = [clip for said, clip in spoken if said.kind != "digit"]
+    rejected = [clip for said, clip in spoken if said.kind not in ("digit", "string")]
     noises = {
         "white": [augment.colored_noise(1, NOISE_BANK_SAMPLES, 0)],
         "pink": [augment.colored_noise(2, NOISE_BANK_SAMPLES, -1)],
@@ -231,5 +234,6 @@ def load_bank(withhold=False, synthetic=None):
             (u.cepstra, tuple(label_of(word) for word in u.words), u.words) for u in training_set("an4_mfcc")
         ],
         synthetic=rejected,
+        synthetic_strings=[clip for said, clip in spoken if said.kind == "string"],
         talkers=[group for group in ([c for _, c in speech], [c for _, c in words], rejected) if group],
     )

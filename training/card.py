@@ -5,6 +5,7 @@ python -m training.card MODEL.ernn --config training/configs/digits_ternary.toml
 
 import argparse
 import sys
+import tomllib
 from pathlib import Path
 
 from apps.corpus import data_folder
@@ -15,6 +16,8 @@ from edge_runtime import Model
 from edge_runtime.format import ModelFile
 from exporters.report import summary
 from training.corpus import SOURCES
+from training.strings import StringsConfig
+from training.synthetic_speech import SYNTHESIZERS
 
 # (title, folder, splits, digit-only utterances alone). In all of AN4 the many spelled letters o count as oh.
 SETS = (
@@ -79,7 +82,7 @@ The model is under the MIT licence of this project. It was trained on:
 |---|---|---|---|---|
 {sources}
 
-No synthesized voice was used. The recordings themselves are not part of this project.
+{synthetic} The recordings themselves are not part of this project.
 
 ## Limits
 
@@ -144,12 +147,18 @@ def card(path, config):
         f"| {r.title} | {r.bound_text} | {r.show(measured['dev'][r.key])} | {r.show(measured['test'][r.key])} |"
         for r in REQUIREMENTS
     )
+    used = SOURCES
+    synthetic = "No synthesized voice was used."
+    strings = tomllib.loads(Path(config).read_text(encoding="utf-8")).get("strings", {})
+    if StringsConfig(**strings).synthetic():
+        used += SYNTHESIZERS
+        synthetic = "Synthesized voices were used in training only, never to score."
     sources = "\n".join(
         f"| {s.title} ({s.address}) | {', '.join(s.voices) or 'all'} | {s.license} | {s.credit} | {s.role} |"
-        for s in SOURCES
+        for s in used
     )
     text += _SHOWN.format(factor=wall_s / audio_s, kernel=model.kernel, shown=shown)
-    return text + _FOOTER.format(sources=sources)
+    return text + _FOOTER.format(sources=sources, synthetic=synthetic)
 
 
 def main(arguments=None):

@@ -100,8 +100,10 @@ class StringsConfig:
     synthetic_words : float
         Words of the above that are no digits and come from synthetic speech: see `training.synthesize`.
         The weight "synthetic" of `voices` is that of its digits.
+    synthetic_strings : float
+        Digit strings that are one clip of synthetic speech, said in one breath.
     speech_folder : str
-        Synthetic speech, if either is above 0; empty: the user's cache directory.
+        Synthetic speech, if one of these is above 0; empty: the user's cache directory.
     mask, mask_frames
         Most stretches per example that are replaced by its mean, and most frames in each; off.
     mask_band, mask_filters
@@ -169,6 +171,7 @@ class StringsConfig:
     an4_words_mixed_word: float = 0.35
     withhold: bool = False
     synthetic_words: float = 0.0
+    synthetic_strings: float = 0.0
     speech_folder: str = ""
     mask: int = 0
     mask_frames: int = 8
@@ -177,7 +180,7 @@ class StringsConfig:
 
     def synthetic(self):
         """Return the folder of synthetic speech, a str; None if these examples hold none."""
-        if not self.synthetic_words and not self.voices.get("synthetic"):
+        if not (self.synthetic_words or self.synthetic_strings or self.voices.get("synthetic")):
             return None
         return self.speech_folder or str(default_folder())
 
@@ -260,6 +263,8 @@ def _draw_clips(rng, bank, config, kind):
         return [_pick(rng, bank.sentences)]
     if kind == "unknown":
         return [_unknown(rng, bank, config) for _ in range(rng.integers(1, 6))]
+    if config.synthetic_strings and rng.random() < config.synthetic_strings:
+        return [_pick(rng, bank.synthetic_strings)]
     names = list(config.voices)
     voice = _pick(rng, bank.voices[names[_draw(rng, list(config.voices.values()))]])
     mixed_word = config.mixed_word if rng.random() < config.mixed else 0.0
@@ -433,8 +438,11 @@ def _example(rng, samples, spans, kind, config):
     targets = np.full(frames, NO_TARGET if kind == "sentence" else BLANK, np.int8)
     if kind != "sentence":
         for begin, end, names in spans:
-            first = _frame_at(0.5 * (begin + end))
-            targets[first : _frame_at(end + 0.05 * SAMPLE_RATE)] = label_of(names[-1])
+            heard = {label_of(name) for name in names}
+            # Of several words in one clip it is not known where each ends.
+            first = _frame_at(0.5 * (begin + end) if len(heard) == 1 else begin)
+            target = heard.pop() if len(heard) == 1 else NO_TARGET
+            targets[first : _frame_at(end + 0.05 * SAMPLE_RATE)] = target
     if rng.random() < config.voice_warp:
         to_cepstra, to_log_mel = cepstral.cepstrum_matrices()
         factor = config.an4_warp ** rng.uniform(-1, 1)

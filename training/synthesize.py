@@ -27,7 +27,7 @@ from training.lexicon import LexiconError
 from training.synthetic_speech import SyntheticClip, default_folder, write_speech
 
 # Shares of the clips.
-SHARES = {"digit": 0.35, "confusable": 0.25, "task": 0.15, "common": 0.20, "phrase": 0.05}
+SHARES = {"digit": 0.30, "string": 0.06, "confusable": 0.25, "task": 0.14, "common": 0.20, "phrase": 0.05}
 NUMBER_SHARE = 0.15  # of the confusable words: teens, tens, ordinals
 PROGRAMS = {"espeak-ng": 0.6, "flite": 0.25, "festival": 0.15}
 PACKAGES = "espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts"
@@ -106,7 +106,8 @@ def plan(count, seed, voices):
     rng = np.random.default_rng([seed, 0])
     near, distant = vocabulary.confusable_words(rng)
     common, task = vocabulary.common_words(), vocabulary.task_words()
-    heard_as_digit = _heard_as_digit({*near, *distant, *common, *task})
+    accents = sorted({_accent(voice) for voice in voices if voice.program == "espeak-ng"})
+    heard_as_digit = _heard_as_digit({*near, *distant, *common, *task}, accents)
     by_program = {}
     for voice in voices:
         by_program.setdefault(voice.program, []).append(voice)
@@ -123,6 +124,9 @@ def plan(count, seed, voices):
         voice = draw_voice()
         says += [(voice, "digit", (word,)) for word in DIGITS]
     del says[digits:]
+    for _ in range(round(SHARES["string"] * count)):
+        words = tuple(str(w) for w in rng.choice(DIGITS, rng.integers(2, 6)))
+        says.append((draw_voice(), "string", words))
 
     confusable = round(SHARES["confusable"] * count)
     numbers = round(NUMBER_SHARE * confusable)
@@ -136,7 +140,7 @@ def plan(count, seed, voices):
     for kind, words, number in singles:
         for word in _cycled(rng, words, number):
             voice = draw_voice()
-            while word in heard_as_digit.get(voice.voice.split("+")[0], ()):
+            while word in heard_as_digit.get(_accent(voice), ()):
                 voice = draw_voice()
             says.append((voice, kind, (word,)))
 
@@ -155,16 +159,17 @@ def _cycled(rng, words, count):
         yield from (words[i] for i in rng.permutation(len(words))[: count - start])
 
 
-def _heard_as_digit(words):
+def _accent(voice):
+    return voice.voice.split("+")[0]
+
+
+def _heard_as_digit(words, accents):
     """Return dict of accent to set of words that espeak-ng says as it says a digit there."""
-    if not shutil.which("espeak-ng"):
-        return {}
     words = sorted(words)
     heard = {}
-    for accent in ESPEAK:
+    for accent in accents:
         text = "\n\n".join([*DIGITS, *words])
-        command = ["espeak-ng", "-q", "-x", "-v", accent, "--stdin"]
-        lines = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+        lines = _run(["espeak-ng", "-q", "-x", "-v", accent, "--stdin"], text)
         # A dental t is a t to the ear.
         sounds = [line.strip().replace("[", "") for line in lines.splitlines() if line.strip()]
         if len(sounds) != len(DIGITS) + len(words):
@@ -180,11 +185,12 @@ class SynthesisError(RuntimeError):
     """A synthesizer is missing or failed; the message is one line."""
 
 
-def _run(command):
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(command, text=None):
+    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if result.returncode:
         reason = (result.stderr or result.stdout).strip().splitlines()[-1:] or ["no message"]
         raise SynthesisError(f"{command[0]}: exit status {result.returncode}: {reason[0]}")
+    return result.stdout
 
 
 def _espeak(utterances, rngs, folder):

@@ -14,6 +14,7 @@ import numpy as np
 
 from apps.corpus import CorpusError
 from training.augment import rms
+from training.corpus import Source
 
 COLUMNS = (
     "start_sample",
@@ -25,7 +26,38 @@ COLUMNS = (
     "voice",
     "label",
 )
-KINDS = ("digit", "confusable", "task", "common", "phrase")
+KINDS = ("digit", "string", "confusable", "task", "common", "phrase")
+
+# For the model card: who speaks. The programs' licenses do not extend to what they say.
+SYNTHESIZERS = (
+    Source(
+        "synthetic speech",
+        (),
+        "eSpeak NG",
+        "github.com/espeak-ng/espeak-ng",
+        "GPL 3 or later",
+        "Jonathan Duddington, Reece H. Dunn and others",
+        "digits and rejected words: training",
+    ),
+    Source(
+        "synthetic speech",
+        ("kal16", "awb", "rms", "slt"),
+        "Flite",
+        "github.com/festvox/flite",
+        "BSD-like",
+        "Carnegie Mellon University",
+        "digits and rejected words: training",
+    ),
+    Source(
+        "synthetic speech",
+        ("kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts"),
+        "Festival",
+        "www.cstr.ed.ac.uk/projects/festival",
+        "MIT-like",
+        "University of Edinburgh, Carnegie Mellon University, HTS working group",
+        "digits and rejected words: training",
+    ),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +92,13 @@ def write_speech(folder, clips):
         `rms` is measured here, whatever they hold.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # The index is written last and its old version removed first: a folder with one is whole.
+    part = folder / "samples.npy.part"
+    with open(part, "wb") as file:
+        np.save(file, np.concatenate([clip.pcm for clip in clips]))
+    # The index is written last and its old version removed first: a folder with one is whole. Files are
+    # replaced, not overwritten: who trains with the old ones goes on.
     (folder / "index.csv").unlink(missing_ok=True)
-    np.save(folder / "samples.npy", np.concatenate([clip.pcm for clip in clips]))
+    part.replace(folder / "samples.npy")
     part = folder / "index.csv.part"
     with open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
