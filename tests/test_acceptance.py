@@ -16,6 +16,7 @@ from apps.evaluate.acceptance import judge, main
 from apps.evaluate.requirements import REQUIREMENTS, Requirement
 from apps.evaluate.scoring import EvaluationError
 from apps.evaluate.strings import DigitString, StringMaker
+from training import card
 
 pytest.importorskip("soundfile")
 DIGITS = TONE_LABELS[1:-1]
@@ -124,6 +125,18 @@ def test_requirements_are_judged():
     assert (most.bound_text, most.show(0.0612), below.bound_text) == ("<= 5 %", "6.12 %", "< 1 ms")
     assert judge({"wer an4_mfcc": 0.01})[0][1:] == (0.01, True)
     assert len({r.key for r in REQUIREMENTS}) == len(REQUIREMENTS)
+
+
+def test_card_has_a_line_per_requirement(data, monkeypatch):
+    monkeypatch.setenv("EDGE_RUNTIME_DATA", str(data))
+    monkeypatch.setattr(card, "SETS", (("fsdd (known voices)", "fsdd", ("dev", "test"), False),))
+    values = {r.key: None if r.key == "hour growth" else 0.015 for r in REQUIREMENTS}
+    monkeypatch.setattr(card, "measure", lambda *_: {"values": values})
+    text = card.card(er.model.DEFAULT_MODEL, "made.toml")
+    for requirement in REQUIREMENTS:
+        assert f"| {requirement.title} | {requirement.bound_text} |" in text
+    assert "| sc_words: clips in which a digit is heard | <= 5 % | 1.50 % | 1.50 % |" in text
+    assert "| fsdd (known voices) | test | 1 | 1 |" in text
 
 
 # ------------------------------------------------------------------------------- measurements

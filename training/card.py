@@ -14,7 +14,7 @@ from apps.evaluate.requirements import REQUIREMENTS
 from apps.evaluate.scoring import evaluate, read_utterances
 from edge_runtime import Model
 from edge_runtime.format import ModelFile
-from exporters.report import summary
+from exporters import report
 from training.corpus import SOURCES
 from training.strings import StringsConfig
 from training.synthetic_speech import SYNTHESIZERS
@@ -120,7 +120,7 @@ def card(path, config):
         size=size,
         config=config,
         model=path,
-        network=summary(model_file, size),
+        network=report.text(report.facts(model_file, size)),
         training=model.metadata.get("training", "unknown"),
         threshold=f"{model_file.decoder.threshold:.2f}",
     )
