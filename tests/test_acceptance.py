@@ -3,6 +3,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from training import card
 
 pytest.importorskip("soundfile")
 DIGITS = TONE_LABELS[1:-1]
+CONFIG = Path(__file__).resolve().parent.parent / "training" / "configs" / "digits_ternary.toml"
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +134,7 @@ def test_card_has_a_line_per_requirement(data, monkeypatch):
     monkeypatch.setattr(card, "SETS", (("fsdd (known voices)", "fsdd", ("dev", "test"), False),))
     values = {r.key: None if r.key == "hour growth" else 0.015 for r in REQUIREMENTS}
     monkeypatch.setattr(card, "measure", lambda *_: {"values": values})
-    text = card.card(er.model.DEFAULT_MODEL, "made.toml")
+    text = card.card(er.model.DEFAULT_MODEL, CONFIG)
     for requirement in REQUIREMENTS:
         assert f"| {requirement.title} | {requirement.bound_text} |" in text
     assert "| sc_words: clips in which a digit is heard | <= 5 % | 1.50 % | 1.50 % |" in text
