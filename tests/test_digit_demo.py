@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import pty
+import shutil
 import signal
 import struct
 import subprocess
@@ -21,7 +22,7 @@ from word_models import tone_model, tone_signal
 from apps.audio import AudioError, open_audio, read_audio
 from apps.demo_samples import samples
 from apps.digit_demo.level import peak_db, rms_db
-from apps.digit_demo.microphone import Ring
+from apps.digit_demo.ring import Ring
 from edge_runtime.model import DEFAULT_MODEL
 
 SAID = ["one", "two", "three", "four"]
@@ -337,12 +338,15 @@ def test_terminal_shows_digits_growing_on_one_line(tmp_path, model_path):
 
 def test_missing_sounddevice_says_how_to_get_it(tmp_path, model_path):
     (tmp_path / "sounddevice.py").write_text("raise ImportError\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PATH": str(tmp_path)}  # no arecord either
     for arguments in (["-m", model_path], ["-l"]):
         result = demo(*arguments, env=environment)
         assert result.returncode == 2
         assert result.stderr.count(b"\n") == 1
         assert b"pip install sounddevice" in result.stderr
+    result = demo("-m", model_path, "--arecord", env=environment)
+    assert result.returncode == 2
+    assert b"sudo apt install alsa-utils" in result.stderr
 
 
 def test_missing_portaudio_names_the_debian_package(tmp_path, model_path):
@@ -352,7 +356,7 @@ def test_missing_portaudio_names_the_debian_package(tmp_path, model_path):
         "import ctypes.util\nfind = ctypes.util.find_library\n"
         "ctypes.util.find_library = lambda name: None if 'portaudio' in name else find(name)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PATH": str(tmp_path)}  # no arecord either
     for arguments in (["-m", model_path], ["-l"]):
         result = demo(*arguments, env=environment)
         assert result.returncode == 2
@@ -363,10 +367,19 @@ def test_missing_portaudio_names_the_debian_package(tmp_path, model_path):
 def test_no_device_is_one_line(model_path):
     if importlib.util.find_spec("sounddevice") is None or ctypes.util.find_library("portaudio") is None:
         pytest.skip("sounddevice or PortAudio is not installed")
-    listed = demo("-l")
+    environment = {**os.environ, "PATH": ""}  # no arecord
+    listed = demo("-l", env=environment)
     if listed.returncode == 0:
         pytest.skip("this machine has an input device")
-    listening = [demo("-m", model_path, *arguments) for arguments in ([], ["-d", "webcam"], ["-d", "3"])]
+    listening = [
+        demo("-m", model_path, *arguments, env=environment)
+        for arguments in ([], ["-d", "webcam"], ["-d", "3"])
+    ]
+    with_arecord = [demo("-m", model_path, *arguments) for arguments in ([], ["--arecord", "-d", "hw:9"])]
+    for result in with_arecord:
+        assert result.returncode == 2
+        assert result.stderr.count(b"\n") == 1, result.stderr
+        assert shutil.which("arecord") is None or b"(arecord: main:" in result.stderr
     for result in (listed, *listening):
         assert result.returncode == 2
         assert result.stdout == b""

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 import wave
 
@@ -52,58 +53,83 @@ class Listener:
     """The demo in a process of its own, listening."""
 
     def __init__(self, microphone, *arguments):
-        recorders = microphone.recorder_count()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "apps.digit_demo", *map(str, arguments)],
             env=microphone.environment,
             cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # a line that is read takes no more than itself out of the pipe
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
-        end = time.monotonic() + 30
-        while microphone.recorder_count() <= recorders:
-            if self.process.poll() is not None or time.monotonic() > end:
-                self.process.kill()
-                raise AssertionError(f"the demo does not listen: {self.process.communicate()}")
-            time.sleep(0.05)
+        self._watchdog = threading.Timer(90, self.process.kill)
+        self._watchdog.start()
+        self.wait_for_message("listening to")
+
+    def wait_for_message(self, text):
+        """Read its standard error up to a line with this text."""
+        while text not in (line := self.process.stderr.readline().decode()):
+            assert line, f"it ended without saying {text!r}"
+
+    def next_line(self):
+        """Wait for a line of its standard output."""
+        return self.process.stdout.readline().decode()
+
+    def wait(self):
+        """Wait for its end; returns the rest of its output."""
+        try:
+            out, err = self.process.communicate(timeout=60)
+        finally:
+            self._watchdog.cancel()
+            self.process.kill()
+        return out.decode(), err.decode()
 
     def stop(self, how=signal.SIGINT):
-        """End it; returns its output."""
+        """End it; returns the rest of its output."""
         self.process.send_signal(how)
-        try:
-            return self.process.communicate(timeout=30)
-        finally:
-            self.process.kill()
+        return self.wait()
 
 
-def test_devices_are_listed(microphone):
-    result = subprocess.run(
-        [sys.executable, "-m", "apps.digit_demo", "-l"],
+def run(program, microphone):
+    """Run Python to its end."""
+    return subprocess.run(
+        [sys.executable, *map(str, program)],
         env=microphone.environment,
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def demo(microphone, *arguments):
+    return run(["-m", "apps.digit_demo", *arguments], microphone)
+
+
+def test_devices_are_listed(microphone):
+    result = demo(microphone, "-l")
     assert result.returncode == 0, result.stderr
     (default,) = [line for line in result.stdout.splitlines() if line.startswith("*")]
     assert "default" in default
     assert result.stderr == ""
+    result = demo(microphone, "-l", "--arecord")
+    assert result.returncode == 0, result.stderr
+    assert "  desk  (Microphone on the desk)\n" in result.stdout
+    assert "null" not in result.stdout
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["-d", "pulse"], ["-d", "default", "-r", "48000"], ["-r", "16000"]]
+    "arguments", [["-d", "pulse"], ["--arecord", "-d", "on the Desk", "-r", "48000"], ["-r", "16000"]]
 )
 def test_tones_are_heard(microphone, model_path, tmp_path, arguments):
     played = write_wav(tmp_path / "a.wav", tone_signal(SAID), 16000)
     listener = Listener(microphone, "-m", model_path, "--json", "--save-audio", tmp_path / "kept", *arguments)
     microphone.play(played)
-    time.sleep(0.5)
+    assert [json.loads(listener.next_line())["word"] for _ in SAID] == SAID
     out, err = listener.stop()
     assert listener.process.returncode == 0, err
-    assert [json.loads(line)["word"] for line in out.splitlines()] == SAID, err
+    assert out == ""
     assert "5 words" in err
     assert "0 samples dropped" in err
     assert "Traceback" not in err
@@ -118,64 +144,122 @@ def test_words_come_while_listening_and_sigterm_ends(microphone, model_path, tmp
     played = write_wav(tmp_path / "a.wav", tone_signal(["three"]), 16000)
     listener = Listener(microphone, "-m", model_path)
     microphone.play(played)
-    assert listener.process.stdout.readline() == "3\n"
+    assert listener.next_line() == "3\n"
     assert listener.process.poll() is None
     _, err = listener.stop(signal.SIGTERM)
     assert listener.process.returncode == 0, err
     assert "heard" in err
 
 
-def test_unknown_device_is_one_line(microphone, model_path):
-    for device in ("no such device", "99"):
-        result = subprocess.run(
-            [sys.executable, "-m", "apps.digit_demo", "-m", model_path, "-d", device],
-            env=microphone.environment,
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+@pytest.mark.parametrize("arguments", [["-d", "no such device"], ["-d", "99"], ["-r", "15999"]])
+def test_unknown_device_or_rate_is_one_line(microphone, model_path, arguments):
+    for through in [], ["--arecord"]:
+        result = demo(microphone, "-m", model_path, *arguments, *through)
         assert result.returncode == 2
         assert len(result.stderr.splitlines()) == 1, result.stderr
-        assert device in result.stderr
-        assert "--list-devices" in result.stderr
-
-
-def test_unusual_rate_is_one_line(microphone, model_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "apps.digit_demo", "-m", model_path, "-r", "15999"],
-        env=microphone.environment,
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert result.returncode == 2
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert "15999" in result.stderr
+        assert arguments[1] in result.stderr
+        assert "-r" in arguments or "--device" in result.stderr
 
 
 @pytest.mark.skipif(not DEFAULT_MODEL.is_file(), reason="the default model is not trained yet")
-@pytest.mark.parametrize("path, said", samples(), ids=lambda value: getattr(value, "stem", ""))
-def test_spoken_digits_are_heard_with_the_default_model(microphone, path, said):
+def test_spoken_digits_are_heard_with_the_default_model(microphone):
     listener = Listener(microphone, "--json")
-    microphone.play(path)
-    time.sleep(1.0)
+    for path, _ in samples():
+        microphone.play(path)
+    words = [word for _, said in samples() for word in said]
+    assert [json.loads(listener.next_line())["word"] for _ in words] == words
     out, err = listener.stop()
     assert listener.process.returncode == 0, err
-    assert [json.loads(line)["word"] for line in out.splitlines()] == list(said), err
+    assert out == ""
 
 
-def test_vanished_device_is_one_line_and_keeps_the_audio(microphone, model_path, tmp_path):
-    with VirtualMicrophone() as other:
-        listener = Listener(other, "-m", model_path, "-q", "--save-audio", tmp_path)
-        other.play(write_wav(tmp_path / "a.wav", tone_signal(["one"]), 16000))
-        time.sleep(0.5)
-        other.stop()
-        out, err = listener.process.communicate(timeout=30)
+@pytest.mark.parametrize("arguments", [["--no-reconnect"], ["--arecord", "--reconnect", "1"]])
+def test_vanished_device_is_one_line_and_keeps_the_audio(microphone, model_path, tmp_path, arguments):
+    with microphone.unplugged_at_the_end():
+        listener = Listener(microphone, "-m", model_path, "--save-audio", tmp_path, *arguments)
+        microphone.play(write_wav(tmp_path / "a.wav", tone_signal(["one"]), 16000))
+        assert listener.next_line() == "1\n"
+        microphone.unplug()
+        _, err = listener.wait()
     assert listener.process.returncode == 2
-    assert out == "1\n"
-    assert len(err.splitlines()) == 1, err
-    assert "stopped delivering audio" in err
+    lines = [line for line in err.splitlines() if not line.startswith(("heard", "audio kept"))]
+    if "--no-reconnect" not in arguments:
+        assert "stopped delivering audio" in lines.pop(0)
+    (last,) = lines
+    assert last.startswith("digit_demo: ")
+    assert "not come back within 1 s" in last or "stopped delivering audio" in last
     (kept,) = tmp_path.glob("digits-*.wav")
     assert len(read_audio(kept)[0]) > 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--arecord"]])
+def test_device_that_comes_back_is_heard_again(microphone, model_path, tmp_path, arguments):
+    played = [write_wav(tmp_path / f"{word}.wav", tone_signal([word]), 16000) for word in ("one", "two")]
+    listener = Listener(microphone, "-m", model_path, "--json", *arguments)
+    microphone.play(played[0])
+    first = json.loads(listener.next_line())
+    microphone.unplug()
+    listener.wait_for_message("stopped delivering audio")
+    time.sleep(1.5)  # attempts that find nothing
+    microphone.plug_in(rate=44100, channels=2)
+    listener.wait_for_message("is back")
+    microphone.play(played[1])
+    second = json.loads(listener.next_line())
+    _, err = listener.stop()
+    assert listener.process.returncode == 0, err
+    assert (first["word"], second["word"]) == ("one", "two")
+    assert second["start_s"] > first["end_s"]
+    assert len(err.splitlines()) == 1, err  # the summary
+    assert "2 words" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--arecord"]])
+def test_ctrl_c_while_waiting_ends_quietly(microphone, model_path, arguments):
+    with microphone.unplugged_at_the_end():
+        listener = Listener(microphone, "-m", model_path, *arguments)
+        microphone.unplug()
+        listener.wait_for_message("waiting for it")
+        time.sleep(0.3)
+        out, err = listener.stop()
+    assert listener.process.returncode == 0, err
+    assert out == ""
+    assert err.startswith("heard "), err
+    assert len(err.splitlines()) == 1, err
+
+
+def test_arecord_that_dies_is_noticed_and_its_last_line_told(microphone, model_path):
+    listener = Listener(microphone, "-m", model_path, "--arecord", "--no-reconnect")
+    (child,) = children(listener.process.pid)
+    assert "arecord" in pathlib.Path(f"/proc/{child}/cmdline").read_text()
+    os.kill(child, signal.SIGTERM)
+    _, err = listener.wait()
+    assert listener.process.returncode == 2
+    assert "stopped delivering audio (arecord" in err
+    assert not pathlib.Path(f"/proc/{child}").exists()
+
+
+def children(process):
+    """Numbers of a process's children."""
+    return [
+        int(number)
+        for task in pathlib.Path(f"/proc/{process}/task").iterdir()
+        for number in (task / "children").read_text().split()
+    ]
+
+
+@pytest.mark.parametrize("arecord", [False, True])
+def test_audio_that_nobody_takes_is_dropped_and_counted(microphone, arecord):
+    """The ring keeps the oldest; a device of 44.1 kHz and two channels is opened as it is."""
+    program = (
+        "import time\n"
+        "from apps.digit_demo import microphone\n"
+        "microphone._RING_S = 0.25\n"
+        f"with microphone.Microphone(sample_rate=44100, arecord={arecord}) as listening:\n"
+        "    listening.read()\n"
+        "    time.sleep(1.25)\n"
+        "    print(listening.sample_rate, len(listening.read()), listening.dropped_samples)\n"
+    )
+    result = run(["-c", program], microphone)
+    rate, kept, dropped = map(int, result.stdout.split())
+    assert (rate, kept) == (44100, 11025)
+    assert dropped == pytest.approx(44100, rel=0.3)

@@ -9,6 +9,7 @@ from apps.audio import open_audio
 from apps.demo_samples import samples
 from apps.digit_demo import sources
 from apps.digit_demo.listen import listen
+from apps.digit_demo.microphone import DeviceLost
 from apps.digit_demo.session import Observer, Session
 from apps.digit_demo.sources import FileSource
 from edge_runtime import Model
@@ -42,7 +43,7 @@ class Diary(Observer):
 
     def __getattribute__(self, name):
         if name.startswith("on_"):
-            return lambda about: self.told.append((name, about))
+            return lambda about=None: self.told.append((name, about))
         return super().__getattribute__(name)
 
     def of(self, kind):
@@ -121,6 +122,46 @@ def test_drops_are_noted_once_and_counted(model):
             session.hear(samples_)
     assert len(diary.of("on_note")) == 1
     assert diary.of("on_end")[0].dropped_samples == diary.of("on_update")[-1].dropped_samples > 0
+
+
+class LosingSource(Source):
+    """A microphone that is unplugged, and comes back at another rate."""
+
+    reconnects = True
+
+    def __init__(self, signal, then):
+        super().__init__(signal, 16000)
+        self._then = then
+
+    def blocks(self):
+        yield from super().blocks()
+        if self._then is not None:
+            raise DeviceLost("it has gone")
+
+    def reconnect(self):
+        (self._signal, self.sample_rate), self._then = self._then, None
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_after_a_gap_the_recognizer_begins_anew_and_times_go_on(model, rate):
+    first, second = tone_signal(["one", "two"])[:-3000], tone_signal(["three", "four"], rate=rate)
+    alone = Diary()
+    with Session(model, Source(second, rate), observers=[alone]) as session:
+        session.run()
+    diary = Diary(watches_steps=True)
+    with Session(model, LosingSource(first, (second, rate)), observers=[diary]) as session:
+        session.run()
+    words = diary.of("on_word")
+    assert [word.label for word in words] == ["one", "two", "three", "four"]
+    assert [word.string for word in words] == [0, 0, 1, 1]
+    for later, word in zip(words[2:], alone.of("on_word"), strict=True):
+        for time_of in (lambda w: w.start_s, lambda w: w.end_s, lambda w: w.heard_s):
+            assert time_of(later) == pytest.approx(len(first) / 16000 + time_of(word), abs=1e-9)
+        assert later.confidence == word.confidence
+    told = [name for name, _ in diary.told if name in ("on_word", "on_warning", "on_restart")]
+    assert told == ["on_word"] * 2 + ["on_warning", "on_restart", "on_warning"] + ["on_word"] * 2
+    assert "it has gone" in diary.of("on_warning")[0]
+    assert diary.of("on_end")[0].heard_s == pytest.approx(len(first) / 16000 + len(second) / rate)
 
 
 @pytest.mark.parametrize("method", ["on_start", "on_word", "on_update", "on_end"])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A microphone without hardware: a PulseAudio daemon of our own in a temporary folder.
 
-What is played into its null sink is heard by its remapped monitor source, which PortAudio opens as
-the default input through ALSA's pulse plugin.
+What is played into its null sink is heard by the sink's monitor, its only source, which PortAudio and
+arecord open as the default input through ALSA's pulse plugin.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ _ALSA_PLUGIN = "libasound_module_pcm_pulse.so"
 
 def missing():
     """What this machine lacks for a virtual microphone, or None."""
-    for program in ("pulseaudio", "pactl", "paplay"):
+    for program in ("pulseaudio", "pactl", "paplay", "arecord"):
         if shutil.which(program) is None:
-            return f"{program} is missing: sudo apt install pulseaudio pulseaudio-utils"
+            return f"{program} is missing: sudo apt install pulseaudio pulseaudio-utils alsa-utils"
     folders = [*pathlib.Path("/usr/lib").glob("*/alsa-lib"), pathlib.Path("/usr/lib/alsa-lib")]
     if not any((folder / _ALSA_PLUGIN).exists() for folder in folders):
         return "ALSA's pulse plugin is missing: sudo apt install libasound2-plugins"
@@ -51,15 +51,13 @@ class VirtualMicrophone:
         for path in (run, home):
             path.mkdir(mode=0o700)
         socket = run / "pulse.sock"
-        (folder / "asound.conf").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+        (folder / "asound.conf").write_text(
+            "pcm.!default { type pulse }\nctl.!default { type pulse }\n"
+            'pcm.desk { type pulse hint { show on description "Microphone on the desk" } }\n'
+        )
         (folder / "alsa.conf").write_text(f"</usr/share/alsa/alsa.conf>\n<{folder}/asound.conf>\n")
-        # norewinds: otherwise the sink buffers two seconds and the start of a recording is lost.
         (folder / "pulse.pa").write_text(
             f"load-module module-native-protocol-unix auth-anonymous=1 socket={socket}\n"
-            "load-module module-null-sink norewinds=1 sink_name=speaker rate=16000 channels=1\n"
-            "load-module module-remap-source source_name=mic master=speaker.monitor\n"
-            "set-default-sink speaker\n"
-            "set-default-source mic\n"
         )
         self.environment = {
             **os.environ,
@@ -88,6 +86,7 @@ class VirtualMicrophone:
         self._cleanup.callback(self.stop)
         try:
             self._wait()
+            self.plug_in()
         except BaseException:
             self._cleanup.close()
             raise
@@ -101,8 +100,7 @@ class VirtualMicrophone:
         while time.monotonic() < end:
             if self._daemon.poll() is not None:
                 break
-            answer = self._pactl("info")
-            if answer.returncode == 0 and "Default Source: mic" in answer.stdout:
+            if self._pactl("info").returncode == 0:
                 return
             time.sleep(0.1)
         self._log.seek(0)
@@ -112,18 +110,33 @@ class VirtualMicrophone:
         command = ["pactl", *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=20)
 
+    def plug_in(self, rate=16000, channels=1):
+        """Let the microphone appear."""
+        # norewinds: otherwise the sink buffers two seconds and the start of a recording is lost.
+        module = "module-null-sink norewinds=1 sink_name=speaker"
+        answer = self._pactl("load-module", *module.split(), f"rate={rate}", f"channels={channels}")
+        if answer.returncode != 0:
+            raise RuntimeError(f"pactl load-module {module}: {answer.stderr}")
+
+    def unplug(self):
+        """Let it vanish; the daemon stays."""
+        self._pactl("unload-module", "module-null-sink")
+
+    @contextlib.contextmanager
+    def unplugged_at_the_end(self):
+        """For tests that unplug it: it is there again for the next one."""
+        try:
+            yield
+        finally:
+            self.unplug()
+            self.plug_in()
+
     def play(self, path):
         """Play a WAV file into the microphone; returns when it is over."""
-        subprocess.run(["paplay", str(path)], env=self.environment, check=True, timeout=60)
-
-    def recorder_count(self):
-        """Number of streams that record from the microphone."""
-        answer = self._pactl("list", "short", "source-outputs")
-        # The remapped source itself records from the monitor.
-        return sum("module-remap" not in line for line in answer.stdout.splitlines())
+        subprocess.run(["paplay", str(path)], env=self.environment, check=True, timeout=600)
 
     def stop(self):
-        """End the daemon, as when a device is unplugged."""
+        """End the daemon, as when the sound server crashes."""
         if self._daemon.poll() is None:
             self._daemon.send_signal(signal.SIGTERM)
             try:

@@ -10,6 +10,7 @@ import sys
 
 import edge_runtime
 from apps.audio import STDIN, AudioError
+from apps.digit_demo.arecord import arecord_program
 from apps.digit_demo.display import Display
 from apps.digit_demo.hook import ExecHook, parse_command
 from apps.digit_demo.microphone import MicrophoneError, list_devices
@@ -38,7 +39,22 @@ def build_parser():
     parser.add_argument(
         "-i", "--input", metavar="FILE", help="recognize a WAV file instead; - is a WAV on standard input"
     )
-    parser.add_argument("-d", "--device", metavar="ID|NAME", help="input device: number or part of its name")
+    parser.add_argument(
+        "-d",
+        "--device",
+        metavar="ID|NAME",
+        help="input device: number, part of its name, or ALSA's, such as plughw:CARD=Webcam,DEV=0",
+    )
+    parser.add_argument("--arecord", action="store_true", help="hear through ALSA's arecord, not PortAudio")
+    parser.add_argument(
+        "--reconnect",
+        type=_seconds,
+        metavar="SECONDS",
+        help="wait this long for a microphone that was unplugged (until it is back)",
+    )
+    parser.add_argument(
+        "--no-reconnect", dest="reconnect", action="store_const", const=0.0, help="do not: end with status 2"
+    )
     parser.add_argument("-l", "--list-devices", action="store_true", help="list input devices and end")
     parser.add_argument(
         "-r", "--samplerate", type=int, metavar="HZ", help="open the device at this rate (its own)"
@@ -91,6 +107,14 @@ def _make_front(options):
     return View(Console(), options.threshold)
 
 
+def _seconds(text):
+    """A duration of the command line."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
+
+
 def _recognize(model, options):
     """One session from the options."""
     front = _make_front(options)
@@ -114,6 +138,8 @@ def _recognize(model, options):
                 real_time=options.realtime,
                 loop=options.loop,
                 verbose=options.verbose,
+                arecord=options.arecord,
+                reconnect_s=options.reconnect,
             )
         )
         with Session(model, source, options.threshold, observers) as session:
@@ -141,6 +167,18 @@ def _take_screenshot(model, options):
     pathlib.Path(options.screenshot).write_text(picture, encoding="utf-8")
 
 
+def _list_devices(options):
+    try:
+        lines = list_devices(options.verbose, options.arecord)
+    except MicrophoneError as error:
+        if options.arecord or arecord_program() is None:
+            raise
+        print(f"digit_demo: {error}; what arecord can open:", file=sys.stderr)
+        lines = list_devices(arecord=True)
+    print("\n".join(lines))
+    return 0
+
+
 def _terminate(_signal, _frame):
     raise KeyboardInterrupt
 
@@ -156,8 +194,7 @@ def main(arguments=None):
     signal.signal(signal.SIGTERM, _terminate)
     try:
         if options.list_devices:
-            print("\n".join(list_devices(options.verbose)))
-            return 0
+            return _list_devices(options)
         if options.model is None:
             model = edge_runtime.Model.default(options.kernel)
         else:

@@ -149,8 +149,12 @@ class Display(Observer):
     def on_note(self, text):
         """Show it, unless quiet."""
         if not self._quiet:
-            self._end_line()
-            print(text, file=sys.stderr, flush=True)
+            self.on_warning(text)
+
+    def on_warning(self, text):
+        """Show it, though quiet."""
+        self._end_line()
+        print(text, file=sys.stderr, flush=True)
 
     def on_end(self, totals):
         """The closing line."""

@@ -1,117 +1,65 @@
 # SPDX-License-Identifier: MIT
-"""A microphone through PortAudio (package sounddevice, imported when needed)."""
+"""The microphone: found through PortAudio or arecord, and found again after it was unplugged."""
 
 import contextlib
-import os
-import sys
-import threading
+import math
 import time
 
-import numpy as np
-
 from apps.audio import mix_down
+from apps.digit_demo.arecord import ArecordInput, arecord_program, list_pcms
+from apps.digit_demo.devices import MicrophoneError, find_pcm, is_alsa_name, same_device
+from apps.digit_demo.portaudio import (
+    PortAudioInput,
+    find_device,
+    hidden_stderr,
+    input_devices,
+    load_sounddevice,
+    refresh,
+)
 
 _RING_S = 5.0  # audio that may wait while the program is busy
 _POLL_S = 0.02
 _SILENT_DEVICE_S = 3.0  # without a single block: the device is gone
+_RETRY_S = 1.0
 _FALLBACK_RATES = (48000, 44100, 16000)
+_OR_A_FILE = "(or recognize a file with -i FILE.wav)"
 
 
-class MicrophoneError(RuntimeError):
-    """No audio from a microphone; the message is one line: what, and what to do."""
+class DeviceLost(MicrophoneError):
+    """The device has stopped delivering audio; `Microphone.reconnect` waits for it."""
 
 
-@contextlib.contextmanager
-def hidden_stderr(hide=True):
-    """Hide what C libraries write to file descriptor 2; Python's sys.stderr still reaches the user.
-
-    ALSA prints pages while PortAudio looks for devices, and PortAudio when a device vanishes.
-
-    Parameters
-    ----------
-    hide : bool
-        False: do nothing.
-    """
-    if not hide:
-        yield
-        return
-    original = sys.stderr
-    original.flush()
-    saved = os.dup(2)
-    sys.stderr = open(os.dup(saved), "w", buffering=1, encoding=original.encoding, errors=original.errors)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    try:
-        yield
-    finally:
-        sys.stderr.close()
-        sys.stderr = original
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
-def load_sounddevice(verbose=False):
-    """Import sounddevice.
-
-    Parameters
-    ----------
-    verbose : bool
-        Show what ALSA says.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    MicrophoneError
-        The package or PortAudio is missing.
-    """
-    try:
-        with hidden_stderr(not verbose):
-            import sounddevice
-    except ImportError:
-        raise MicrophoneError(
-            "the package sounddevice is missing: python -m pip install sounddevice "
-            "(or recognize a file with -i FILE.wav)"
-        ) from None
-    except OSError as error:
-        raise MicrophoneError(
-            f"PortAudio is missing ({error}): sudo apt install libportaudio2 "
-            "(or recognize a file with -i FILE.wav)"
-        ) from None
-    return sounddevice
-
-
-def list_devices(verbose=False):
+def list_devices(verbose=False, arecord=False):
     """Describe the input devices.
 
     Parameters
     ----------
     verbose : bool
         Show what ALSA says.
+    arecord : bool
+        Those of arecord instead of PortAudio's.
 
     Returns
     -------
     list of str
-        One line per device: number, name, channels, rate; the default is marked.
+        One line per device: number, name, channels, rate; the default is marked. Of arecord: name
+        and description.
 
     Raises
     ------
     MicrophoneError
         There is none.
     """
-    sounddevice = load_sounddevice(verbose)
-    default = sounddevice.default.device[0]
-    lines = []
-    for index, device in enumerate(sounddevice.query_devices()):
-        if device["max_input_channels"] > 0:
-            mark = "*" if index == default else " "
-            lines.append(
-                f"{mark} {index:>2}  {device['name']}  ({device['max_input_channels']} in, "
-                f"{device['default_samplerate']:.0f} Hz)"
-            )
+    if arecord:
+        lines = [f"  {name}  ({text})" for name, text in list_pcms()]
+    else:
+        sounddevice = load_sounddevice(verbose)
+        default = sounddevice.default.device[0]
+        lines = [
+            f"{'*' if device['index'] == default else ' '} {device['index']:>2}  {device['name']}  "
+            f"({device['max_input_channels']} in, {device['default_samplerate']:.0f} Hz)"
+            for device in input_devices(sounddevice)
+        ]
     if not lines:
         raise _no_device()
     return lines
@@ -120,106 +68,37 @@ def list_devices(verbose=False):
 def _no_device():
     return MicrophoneError(
         "no input device found: plug a microphone in, check `arecord -l`, and that your user is in group "
-        "audio (or recognize a file with -i FILE.wav)"
+        f"audio {_OR_A_FILE}"
     )
 
 
-def find_device(sounddevice, wanted):
-    """Find an input device.
-
-    Parameters
-    ----------
-    sounddevice : module
-    wanted : str or None
-        Number, part of a name, or None for the default.
-
-    Returns
-    -------
-    dict
-        As sounddevice.query_devices.
-
-    Raises
-    ------
-    MicrophoneError
-    """
-    inputs = [d for d in sounddevice.query_devices() if d["max_input_channels"] > 0]
-    if not inputs:
-        raise _no_device()
-    key = int(wanted) if wanted is not None and wanted.isdecimal() else wanted
-    try:
-        device = sounddevice.query_devices(key, "input")
-    except (ValueError, sounddevice.PortAudioError):
-        what = f"no input device {wanted!r}, or several"
-        if wanted is None:
-            what = "there is no default input device"
-        raise MicrophoneError(f"{what}: choose one with --device; --list-devices shows them") from None
-    return device
-
-
-class Ring:
-    """Bounded buffer between one writing and one reading thread. It never blocks: what does not
-    fit is dropped and counted.
-
-    Parameters
-    ----------
-    capacity : int
-        Frames.
-    channels : int
-    """
-
-    def __init__(self, capacity, channels):
-        self._frames = np.zeros((capacity, channels), np.float32)
-        self._written = 0  # frames ever written; only the writer changes it
-        self._read = 0  # frames ever read; only the reader changes it
-        self.dropped = 0
-
-    def write(self, frames):
-        """Copy frames in.
-
-        Parameters
-        ----------
-        frames : float32 [shape=(n, channels)]
-        """
-        capacity = len(self._frames)
-        count = min(len(frames), capacity - (self._written - self._read))
-        start = self._written % capacity
-        first = min(count, capacity - start)
-        self._frames[start : start + first] = frames[:first]
-        self._frames[: count - first] = frames[first:count]
-        self._written += count  # last: makes the frames visible
-        self.dropped += len(frames) - count
-
-    def read(self):
-        """Take out everything.
-
-        Returns
-        -------
-        float32 [shape=(n, channels)]
-            A copy.
-        """
-        capacity = len(self._frames)
-        count = self._written - self._read
-        start = self._read % capacity
-        first = min(count, capacity - start)
-        frames = np.concatenate([self._frames[start : start + first], self._frames[: count - first]])
-        self._read += count
-        return frames
-
-
 class Microphone:
-    """An open input device. Context manager.
+    """An open input device. Context manager; belongs to one thread at a time.
 
-    The device is opened at its own default rate, or the one asked for; failing that at 48000,
-    44100 and 16000 Hz. The audio callback only copies into a ring of five seconds.
+    Opened at its own default rate, or the one asked for; failing that at 48000, 44100 and 16000 Hz.
+    Audio waits in a ring of five seconds. PortAudio is used where it knows the device, else arecord.
 
     Parameters
     ----------
     device : str or None
-        Number, part of a name, or None for the default.
+        PortAudio's number, part of a name, an ALSA device string, or None for the default.
     sample_rate : int or None
         Hz; None: the device's default.
     verbose : bool
         Show what ALSA says.
+    arecord : bool
+        Use arecord even where PortAudio would do.
+
+    Attributes
+    ----------
+    name : str
+        Of the device.
+    sample_rate : int
+        Hz; may be another after `reconnect`.
+    channels : int
+        Mixed down by `read`.
+    through : str
+        "PortAudio" or "arecord".
 
     Raises
     ------
@@ -227,71 +106,62 @@ class Microphone:
         Anything that keeps it from being heard.
     """
 
-    def __init__(self, device=None, sample_rate=None, verbose=False):
-        self._stream = None
+    def __init__(self, device=None, sample_rate=None, verbose=False, arecord=False):
+        self._wanted_rate = sample_rate
+        self._input = None
+        self._sounddevice = None  # the module while PortAudio is in use
+        self._lost_before = [0, 0]  # dropped samples and overflows of inputs that have gone
         self._cleanup = contextlib.ExitStack()
         self._cleanup.enter_context(hidden_stderr(not verbose))
         try:
-            self._find_and_open(load_sounddevice(verbose), device, sample_rate)
+            self._take(self._open(device, arecord, verbose))
         except BaseException:
             self.close()
             raise
-        self._last_audio = time.monotonic()
 
-    def _find_and_open(self, sounddevice, device, sample_rate):
+    def _open(self, device, arecord, verbose):
+        if arecord:
+            return self._open_arecord(device)
+        try:
+            sounddevice = load_sounddevice(verbose)
+            if not input_devices(sounddevice):
+                raise _no_device()
+        except MicrophoneError as problem:
+            if arecord_program() is None:
+                raise
+            try:
+                return self._open_arecord(device)
+            except MicrophoneError as error:
+                raise MicrophoneError(f"{problem}; {error}") from None
         found = find_device(sounddevice, device)
-        self.name = found["name"]
-        self._overflows = 0
-        self._ended = threading.Event()
-        native = round(found["default_samplerate"])
-        rates = [sample_rate] if sample_rate else list(dict.fromkeys((native, *_FALLBACK_RATES)))
-        most = found["max_input_channels"]
-        channel_counts = list(dict.fromkeys((min(most, 2), 1, most)))
-        self._open(sounddevice, found["index"], rates, channel_counts)
+        if found is None:
+            return self._open_arecord(device)
+        self._sounddevice = sounddevice
+        return self._open_portaudio(found)
 
-    def _open(self, sounddevice, index, rates, channel_counts):
-        error = None
-        for rate in rates:
-            for channels in channel_counts:
-                self._ring = Ring(int(rate * _RING_S), channels)
-                try:
-                    self._stream = sounddevice.InputStream(
-                        samplerate=rate,
-                        device=index,
-                        channels=channels,
-                        dtype="float32",
-                        callback=self._on_audio,
-                        finished_callback=self._ended.set,
-                    )
-                    self._stream.start()
-                except (sounddevice.PortAudioError, ValueError) as failure:
-                    error = failure
-                    self._close_stream()
-                    self._ended.clear()
-                    continue
-                self.sample_rate = rate
-                return
-        raise self._explain(error, rates)
+    def _open_portaudio(self, device, *first_rates):
+        rates = self._rates(*first_rates, round(device["default_samplerate"]))
+        return PortAudioInput(self._sounddevice, device, rates, _RING_S)
 
-    def _explain(self, error, rates):
-        text = str(error).splitlines()[0]
-        if "Device unavailable" in text:
-            advice = (
-                "another program is using it: close that (`fuser -v /dev/snd/*` shows it), or choose another"
-            )
-        elif "sample rate" in text.lower():
-            advice = (
-                f"it does not take {', '.join(map(str, rates))} Hz: try -r HZ, or its plughw: form with -d"
-            )
-        else:
-            advice = "check it with `arecord -d 3 test.wav`, or choose another from --list-devices"
-        return MicrophoneError(f"cannot open {self.name!r} ({text}): {advice}")
+    def _open_arecord(self, device):
+        if device is None:
+            device = "default"
+        elif not is_alsa_name(device):
+            device = find_pcm(device, list_pcms())
+        return ArecordInput(device, self._rates(), _RING_S)
 
-    def _on_audio(self, frames, _count, _time, status):
-        """PortAudio's thread: copy and return."""
-        self._ring.write(frames)
-        if status.input_overflow:
-            self._overflows += 1
+    def _rates(self, *first):
+        if self._wanted_rate:
+            return [self._wanted_rate]
+        return list(dict.fromkeys((*first, *_FALLBACK_RATES)))
+
+    def _take(self, opened):
+        self._input = opened
+        self.name = opened.name
+        self.sample_rate = opened.sample_rate
+        self.channels = opened.channels
+        self.through = "arecord" if self._sounddevice is None else "PortAudio"
+        self._last_audio = time.monotonic()
 
     def __enter__(self):
         return self
@@ -302,12 +172,12 @@ class Microphone:
     @property
     def dropped_samples(self):
         """int : samples lost because the program was busy for too long."""
-        return self._ring.dropped
+        return self._lost_before[0] + (self._input.ring.dropped if self._input else 0)
 
     @property
     def overflows(self):
         """int : times the system reported lost audio."""
-        return self._overflows
+        return self._lost_before[1] + (self._input.overflows if self._input else 0)
 
     def read(self):
         """Wait for audio.
@@ -319,36 +189,78 @@ class Microphone:
 
         Raises
         ------
-        MicrophoneError
+        DeviceLost
             The device has stopped.
         """
         while True:
-            ended = self._ended.is_set() or not self._is_active()
-            frames = self._ring.read()
-            now = time.monotonic()
+            ended = self._input.ended()  # asked first: what came before the end is in the ring then
+            frames = self._input.ring.read()
             if len(frames):
-                self._last_audio = now
+                self._last_audio = time.monotonic()
                 return mix_down(frames)
-            if ended or now - self._last_audio > _SILENT_DEVICE_S:
-                raise MicrophoneError(
-                    f"{self.name!r} stopped delivering audio: was it unplugged? See --list-devices"
-                )
-            time.sleep(_POLL_S)
+            self._wait(ended)
 
-    def _is_active(self):
+    def _wait(self, ended):
+        """A moment for audio to come, unless none will."""
+        if ended is None and time.monotonic() - self._last_audio > _SILENT_DEVICE_S:
+            ended = f"nothing for {_SILENT_DEVICE_S:.0f} s"
+        if ended is not None:
+            raise DeviceLost(
+                f"{self.name!r} stopped delivering audio ({ended}): was it unplugged? See --list-devices"
+            )
+        time.sleep(_POLL_S)
+
+    def reconnect(self, timeout_s=None):
+        """Wait until the lost device delivers audio again; it is looked for every second.
+
+        A device is the same if its name is, card number aside. It is opened at the same rate if it can
+        be; else `sample_rate` changes.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            Default: wait for ever.
+
+        Raises
+        ------
+        MicrophoneError
+            It did not come back in time.
+        """
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while not self._reopen():
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise MicrophoneError(f"{self.name!r} did not come back within {timeout_s:g} s")
+            time.sleep(min(_RETRY_S, left_s))
+
+    def _reopen(self):
+        """One attempt. A device is back when it delivers: some can be opened and stay silent."""
+        self._close_input()
         try:
-            return self._stream.active
-        except Exception:  # PortAudioError: asking a device that has gone can fail
+            if self._sounddevice is None:
+                self._take(ArecordInput(self.name, self._rates(self.sample_rate), _RING_S))
+            else:
+                refresh(self._sounddevice)
+                inputs = input_devices(self._sounddevice)
+                index = same_device(self.name, [device["name"] for device in inputs])
+                if index is None:
+                    return False
+                self._take(self._open_portaudio(inputs[index], self.sample_rate))
+            while not len(self._input.ring):
+                self._wait(self._input.ended())
+        except MicrophoneError:
+            self._close_input()
             return False
+        return True
 
-    def _close_stream(self):
-        if self._stream is not None:
-            for end in (self._stream.abort, self._stream.close):
-                with contextlib.suppress(Exception):  # a device that has gone fails here too
-                    end()
-            self._stream = None
+    def _close_input(self):
+        if self._input is not None:
+            self._input.close()
+            self._lost_before[0] += self._input.ring.dropped
+            self._lost_before[1] += self._input.overflows
+            self._input = None
 
     def close(self):
         """Stop listening."""
-        self._close_stream()
+        self._close_input()
         self._cleanup.close()

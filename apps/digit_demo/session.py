@@ -9,6 +9,7 @@ import numpy as np
 
 import edge_runtime
 from apps.digit_demo.level import peak_db, rms_db
+from apps.digit_demo.microphone import DeviceLost
 
 _CPU_INTERVAL_S = 1.0  # over which CPU use is averaged
 
@@ -114,6 +115,16 @@ class Observer:
     def on_note(self, text):
         """A line for the person in front: what the program does, or what is wrong."""
 
+    def on_warning(self, text):
+        """As `on_note`, but even who wants quiet should read it."""
+        self.on_note(text)
+
+    def on_restart(self):
+        """The recognizer begins anew, after a gap in the audio or by `Session.restart`.
+
+        The words of the audio so far have been told; times go on counting the audio heard.
+        """
+
     def on_end(self, totals):
         """The session has ended, in whatever way; `totals` is a `Totals`. Called once."""
 
@@ -142,19 +153,24 @@ class Session:
         Least confidence of a word.
     step_s : float
         Duration of a step of the network, the time between two rows of `Update.posteriors` and `Update.log_mel`.
+    began_s : float
+        Audio that had been heard when the recognizer last began anew; 0 at first.
     """
 
     def __init__(self, model, source, threshold=None, observers=()):
         self.model = model
         self.source = source
+        self.began_s = 0.0
         self.step_s = model.file.frontend.step_samples / 16000
         self._observers = tuple(observers)
         self._started = []
         self._recognizer = model.recognizer(source.sample_rate, threshold)
         self.threshold = model.file.decoder.threshold if threshold is None else threshold
+        self._sample_rate = source.sample_rate
         self._watched = any(observer.watches_steps for observer in self._observers)
         self._samples = 0
         self._steps = 0
+        self._strings_before = 0
         self._words = 0
         self._string = []
         self._string_number = 0
@@ -180,8 +196,35 @@ class Session:
 
     def run(self):
         """Recognize the source to its end, which a microphone does not have."""
-        for samples in self.source.blocks():
-            self.hear(samples)
+        while True:
+            try:
+                for samples in self.source.blocks():
+                    self.hear(samples)
+                return
+            except DeviceLost as loss:
+                self._tell(self._recognizer.finish())
+                if not self.source.reconnects:
+                    raise
+                self._warn(f"{loss}; waiting for it")
+                self.source.reconnect()
+                self.restart()
+                self._warn(f"{self.source.name!r} is back at {self.source.sample_rate} Hz")
+
+    def restart(self):
+        """Report the words still due and begin anew, as before the first sample; times go on."""
+        self._tell(self._recognizer.finish())
+        self.began_s = self._heard_s
+        self._strings_before += self._recognizer.ended_strings
+        self._samples = 0
+        self._steps = 0
+        if self._sample_rate == self.source.sample_rate:
+            self._recognizer.reset()
+        else:
+            self._recognizer.close()
+            self._recognizer = self.model.recognizer(self.source.sample_rate, self.threshold)
+            self._sample_rate = self.source.sample_rate
+        for observer in self._started:
+            observer.on_restart()
 
     def hear(self, samples):
         """Recognize a block of audio.
@@ -195,18 +238,19 @@ class Session:
             observer.on_audio(samples)
         words, posteriors, log_mel = self._recognize(samples)
         if words:
-            self._latency_s = self._heard_s - words[-1].end_s
+            self._latency_s = self._heard_s - self.began_s - words[-1].end_s
         self._tell(words)
         if self.source.dropped_samples and not self._warned:
             self._warned = True
             self.note("this computer is too slow or too busy: audio was dropped")
+        partial = self._recognizer.partial
         update = Update(
             heard_s=self._heard_s,
             peak_db=peak_db(samples),
             rms_db=rms_db(samples),
             posteriors=posteriors,
             log_mel=log_mel,
-            partial=self._recognizer.partial,
+            partial=None if partial is None else self._in_session(partial),
             is_idle=self._recognizer.is_idle,
             latency_s=self._latency_s,
             dropped_samples=self.source.dropped_samples,
@@ -226,7 +270,7 @@ class Session:
             stop = len(samples)
             if self._watched:
                 # Pieces end at whole steps since the beginning, wherever the blocks end.
-                boundary = round((self._steps + 1) * self.step_s * self.source.sample_rate) - self._samples
+                boundary = round((self._steps + 1) * self.step_s * self._sample_rate) - self._samples
                 stop = min(stop, start + boundary)
             words += self._recognizer.accept_waveform(samples[start:stop])
             self._samples += stop - start
@@ -242,12 +286,23 @@ class Session:
 
     def _tell(self, words):
         for word in words:
+            word = self._in_session(word)
             self._end_strings(word.string)
             self._words += 1
             self._string.append(word)
             for observer in self._started:
                 observer.on_word(word)
-        self._end_strings(self._recognizer.ended_strings)
+        self._end_strings(self._strings_before + self._recognizer.ended_strings)
+
+    def _in_session(self, word):
+        """A word of the recognizer with times and string since the beginning of the session."""
+        return dataclasses.replace(
+            word,
+            start_s=self.began_s + word.start_s,
+            end_s=self.began_s + word.end_s,
+            heard_s=self.began_s + word.heard_s,
+            string=self._strings_before + word.string,
+        )
 
     def _end_strings(self, number):
         """The strings before this number are complete."""
@@ -262,6 +317,10 @@ class Session:
         for observer in self._started:
             observer.on_note(text)
 
+    def _warn(self, text):
+        for observer in self._started:
+            observer.on_warning(text)
+
     def finish(self):
         """End of the audio: report the words still due and end the observers. Later calls do nothing."""
         with contextlib.ExitStack() as ends:
@@ -274,7 +333,7 @@ class Session:
 
     @property
     def _heard_s(self):
-        return self._samples / self.source.sample_rate
+        return self.began_s + self._samples / self._sample_rate
 
     @property
     def totals(self):

@@ -31,9 +31,12 @@ class FileSource:
     description : str
         A line for the person in front.
     dropped_samples : int
+    reconnects : bool
+        A source that is lost comes back by `reconnect`.
     """
 
     dropped_samples = 0
+    reconnects = False
 
     def __init__(self, audio, real_time=False, block_s=None):
         check_rate(audio.sample_rate, audio.name)
@@ -78,13 +81,28 @@ class MicrophoneSource:
     Parameters
     ----------
     microphone : Microphone
+    reconnect_s : float, optional
+        How long to wait for a device that was unplugged; 0: not at all. Default: for ever.
     """
 
-    def __init__(self, microphone):
-        self.name = microphone.name
-        self.sample_rate = microphone.sample_rate
-        self.description = f"listening to {self.name!r} at {self.sample_rate} Hz; Ctrl-C ends"
+    def __init__(self, microphone, reconnect_s=None):
+        self.description = (
+            f"listening to {microphone.name!r} at {microphone.sample_rate} Hz"
+            f"{' through arecord' if microphone.through == 'arecord' else ''}; Ctrl-C ends"
+        )
+        self.reconnects = reconnect_s != 0
         self._microphone = microphone
+        self._reconnect_s = reconnect_s
+
+    @property
+    def name(self):
+        """str : of the device."""
+        return self._microphone.name
+
+    @property
+    def sample_rate(self):
+        """int : Hz; may be another after `reconnect`."""
+        return self._microphone.sample_rate
 
     @property
     def dropped_samples(self):
@@ -92,9 +110,13 @@ class MicrophoneSource:
         return self._microphone.dropped_samples
 
     def blocks(self):
-        """As `FileSource.blocks`."""
+        """As `FileSource.blocks`; DeviceLost when it was unplugged."""
         while True:
             yield self._microphone.read()
+
+    def reconnect(self):
+        """Wait for the device to come back; MicrophoneError if it does not in time."""
+        self._microphone.reconnect(self._reconnect_s)
 
     def losses(self):
         """str : for the summary."""
@@ -104,7 +126,16 @@ class MicrophoneSource:
 
 
 @contextlib.contextmanager
-def open_source(path=None, device=None, sample_rate=None, real_time=False, loop=False, verbose=False):
+def open_source(
+    path=None,
+    device=None,
+    sample_rate=None,
+    real_time=False,
+    loop=False,
+    verbose=False,
+    arecord=False,
+    reconnect_s=None,
+):
     """Open a file or, without `path`, the microphone. Context manager.
 
     Parameters
@@ -121,6 +152,10 @@ def open_source(path=None, device=None, sample_rate=None, real_time=False, loop=
         Begin the file again at its end, at the pace of a microphone; not standard input.
     verbose : bool
         Show what ALSA says.
+    arecord : bool
+        Microphone: through arecord, even where PortAudio would do.
+    reconnect_s : float, optional
+        Microphone: how long to wait for one that was unplugged; 0: not at all. Default: for ever.
 
     Yields
     ------
@@ -136,8 +171,8 @@ def open_source(path=None, device=None, sample_rate=None, real_time=False, loop=
         return
     if sample_rate is not None:
         check_rate(sample_rate, "-r")
-    with Microphone(device, sample_rate, verbose) as microphone:
-        yield MicrophoneSource(microphone)
+    with Microphone(device, sample_rate, verbose, arecord) as microphone:
+        yield MicrophoneSource(microphone, reconnect_s)
 
 
 def check_rate(sample_rate, what):

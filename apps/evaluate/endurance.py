@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from apps.corpus import SAMPLE_RATE
-from apps.digit_demo.microphone import Ring
+from apps.digit_demo.ring import Ring
 from apps.evaluate.metrics import Errors, align
 from apps.evaluate.strings import to_16_bits
 
