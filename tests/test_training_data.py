@@ -689,7 +689,7 @@ def speech_folder(tmp_path_factory):
 @needs_data
 @needs_espeak
 def test_synthesizer_says_the_planned_words_in_every_voice(speech_folder):
-    from training.synthesize import SHARES, Voice, speak
+    from training.synthesize import SHARES, SynthesisError, Voice, speak
 
     clips = read_speech(speech_folder)
     assert abs(len(clips) - 40) <= 2 and {clip.voice for clip in clips} == {"en-us+f2", "en-us+m3"}
@@ -701,6 +701,8 @@ def test_synthesizer_says_the_planned_words_in_every_voice(speech_folder):
         assert abs(np.abs(clip.pcm).max() / 32768 - 0.5) < 0.01
     again = speak([Utterance(0, Voice("f", "espeak-ng", clips[0].voice), "digit", clips[0].words)], seed=3)
     assert np.array_equal(again[0][1], clips[0].pcm)
+    with pytest.raises(SynthesisError, match="espeak-ng: exit status 1"):
+        speak([Utterance(0, Voice("x", "espeak-ng", "zz-nobody"), "digit", ("one",))], seed=3)
 
 
 @needs_data
