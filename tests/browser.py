@@ -147,7 +147,7 @@ class Tab:
         """Text content of an element."""
         return self.evaluate(f"document.querySelector({selector!r})?.textContent")
 
-    def wait(self, expression, timeout_s=20.0):
+    def wait(self, expression, timeout_s=60.0):
         """Wait until a JavaScript expression is true; returns its value."""
         end = time.monotonic() + timeout_s
         while not (value := self.evaluate(expression)):

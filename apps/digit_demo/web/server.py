@@ -31,9 +31,12 @@ _FILES = {
 }
 _LIVE = "/live"
 _TEXT = "text/plain; charset=utf-8"
+# Older browsers do not count a WebSocket to where the page came from as 'self'.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws://{host}; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -174,13 +177,14 @@ class Server:
             return self._respond(403, _TEXT, b"Only the page served here may connect.\n")
         if path not in self._files:
             return self._respond(404, _TEXT, b"Not found.\n")
-        return self._respond(200, _FILES[path][1], self._files[path])
+        return self._respond(200, _FILES[path][1], self._files[path], _POLICY.format(host=hosts[0]))
 
-    def _respond(self, status, content_type, body):
+    def _respond(self, status, content_type, body, policy="default-src 'none'"):
         headers = {
             "Content-Type": content_type,
             "Content-Length": str(len(body)),
             "Connection": "close",
+            "Content-Security-Policy": policy,
             **_HEADERS,
         }
         status = http.HTTPStatus(status)

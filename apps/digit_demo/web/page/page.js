@@ -22,6 +22,7 @@ const view = {
   words: [], // all that are known
   peak: METER_FLOOR_DB, rms: METER_FLOOR_DB, hold: METER_FLOOR_DB, holdUntil: 0,
   posteriors: [], bars: [],
+  begun: false, // the first sound has been drawn
   dirty: true,
 };
 
@@ -55,6 +56,7 @@ function connect() {
 
 function lose(why) {
   socket = null;
+  $("partial").textContent = "";
   const wait = RETRIES_S[Math.min(retry++, RETRIES_S.length - 1)];
   showState("lost", `${why}, trying again`);
   setTimeout(connect, 1000 * wait);
@@ -74,6 +76,7 @@ setInterval(() => {
 // Whoever answers after a break may be another run of the program: it tells all there is.
 function forget() {
   view.words = [];
+  view.begun = false;
   $("string").replaceChildren();
   $("strings").replaceChildren();
   spectrogram.clear();
@@ -266,11 +269,12 @@ const spectrogram = {
     };
     const low = percentile(0.25);
     const high = Math.max(percentile(0.998), low + SPECTRUM_SPAN);
-    if (Math.abs(low - this.low) > 3 || Math.abs(high - this.high) > 3) {
-      this.low += 0.5 * (low - this.low);
-      this.high += 0.5 * (high - this.high);
-      this.setColors();
-    }
+    const change = Math.max(Math.abs(low - this.low), Math.abs(high - this.high));
+    if (change <= 3) return;
+    const share = change > 40 ? 1 : 0.5;
+    this.low += share * (low - this.low);
+    this.high += share * (high - this.high);
+    this.setColors();
   },
 
   draw() {
@@ -284,7 +288,8 @@ const spectrogram = {
     pen.fillRect(0, 0, width, height);
     if (!this.filters) return;
     const steps = canvas.clientWidth < 600 ? STEPS / 2 : STEPS;
-    const at = (step) => width * (1 - (this.end - step) / steps);
+    const margin = 2 * ratio; // smoothing mixes the edges of the picture with the other side of the seam
+    const at = (step) => width + margin - ((this.end - step) / steps) * (width + 2 * margin);
     // The ring from the newest step backwards, in the two parts that its seam makes of it.
     for (let stop = this.end; stop > this.end - steps; ) {
       const start = Math.max(Math.floor((stop - 1) / STEPS) * STEPS, this.end - steps);
@@ -332,7 +337,11 @@ function draw(now) {
   drawn = now;
   drawMeter(now, passed_s);
   drawBars(passed_s);
-  if (view.dirty) spectrogram.draw();
+  if (view.dirty) {
+    if (!view.begun) refresh();
+    view.begun = spectrogram.end > 0;
+    spectrogram.draw();
+  }
   view.dirty = false;
 }
 
@@ -357,13 +366,14 @@ function drawBars(passed_s) {
 const decibels = (level) => (level <= -99 ? "−∞" : String(Math.round(level)).replace("-", "−"));
 
 // What need not be quick: numbers to read, contrast.
-setInterval(() => {
+function refresh() {
   $("level").textContent = `${decibels(view.rms)} dBFS`;
   $("peak").textContent = `peak ${decibels(view.hold)}`;
   $("meter").setAttribute("aria-valuenow", Math.round(Math.max(view.rms, METER_FLOOR_DB)));
   view.bars.forEach(({ bar }, index) => bar.setAttribute("aria-valuenow", view.posteriors[index] ?? 0));
   spectrogram.fitContrast();
-}, 400);
+}
+setInterval(refresh, 400);
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   spectrogram.setColors();
