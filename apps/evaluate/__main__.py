@@ -28,7 +28,12 @@ def build_parser():
     parser.add_argument(
         "--data", nargs="+", action="extend", required=True, metavar="DIR", help="folders of recordings"
     )
-    parser.add_argument("--split", default="test", help="value of the column 'split', or all (%(default)s)")
+    parser.add_argument(
+        "--split",
+        default="test",
+        help="value of the column 'split', or all (%(default)s); dev of nondigit_speech and esc10_noise, which have "
+        "none, is a fixed part of train",
+    )
     parser.add_argument("-m", "--model", metavar="FILE", help="model file (the one in the package)")
     parser.add_argument("--kernel", metavar="NAME", help="kernel to use, such as scalar")
     parser.add_argument("--threshold", type=float, help="drop words of less confidence, 0 to 1 (the model's)")

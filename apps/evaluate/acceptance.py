@@ -117,7 +117,7 @@ def measure(model, data, split, threshold=None, hour=True, svg=None, progress=No
     for name, utterances in recordings.others.items():
         details[name] = score(utterances)
         values[f"false {name}"] = details[name] and details[name]["false_words_per_minute"]
-    values["accepted sc_words"] = details["sc_words"]["accepted"]
+    values["accepted sc_words"] = details["sc_words"] and details["sc_words"]["accepted"]
     progress.step("silence and hum")
     recognizer = model.recognizer(threshold=threshold)
     details["silence and hum"] = silence.false_digits(recognizer)
@@ -179,7 +179,7 @@ def _curves(model, recordings, strings, split, threshold, folder, progress):
         for title, items in zip(_CALIBRATION_TITLES, (heard, mixed), strict=True)
     }
     folder.mkdir(parents=True, exist_ok=True)
-    name = model.metadata.get("name", "model")
+    name = ", ".join(model.metadata[key] for key in ("name", "training") if key in model.metadata) or "model"
     allowed = {r.key: r.bound for r in REQUIREMENTS}
     bounds = {
         "sc_words": allowed["accepted sc_words"],

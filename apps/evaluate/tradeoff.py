@@ -148,18 +148,31 @@ def curves(model, digits, others, own_threshold, on_step=None):
 
 
 def table(results, own_threshold):
-    """Lines of text: the curve of the file's own bias at the stated thresholds and at its own."""
-    points = next(curve["points"] for curve in results if curve["bias_step"] == 0)
-    sets = list(points[0]["accepted"])
-    lines = [f"{'threshold':>9}{'missed':>9}" + "".join(f"{name:>24}" for name in sets)]
-    wanted = {*STATED_THRESHOLDS, round(float(own_threshold), 6)}
-    for point in points:
-        if point["threshold"] in wanted:
-            mark = "*" if point["threshold"] == round(float(own_threshold), 6) else " "
-            cells = "".join(
-                f"{point['false_per_minute'][name]:>10.2f}/min{100 * point['accepted'][name]:>8.1f} %"
-                for name in sets
-            )
-            lines.append(f"{point['threshold']:>8.3g}{mark}{100 * point['miss_rate']:>7.2f} %{cells}")
-    lines.append("* the threshold in use; shares are recordings in which a digit was heard")
+    """Lines of text: the file's own bias at the stated thresholds, then the other biases at the threshold in use."""
+    own = round(float(own_threshold), 6)
+    sets = list(results[0]["points"][0]["accepted"])
+    heads = "".join(f"{name:>24}" for name in sets)
+    lines = [f"{'threshold':>9}{'missed':>9}{heads}"]
+    curve = next(curve for curve in results if curve["bias_step"] == 0)
+    for point in curve["points"]:
+        if point["threshold"] in {*STATED_THRESHOLDS, own}:
+            mark = "*" if point["threshold"] == own else " "
+            lines.append(f"{point['threshold']:>8.3g}{mark}{_cells(point, sets)}")
+    lines.append(f"{'bias':>8} {'missed':>8}{heads}")
+    for curve in results:
+        point = next(point for point in curve["points"] if point["threshold"] == own)
+        mark = "*" if curve["bias_step"] == 0 else " "
+        lines.append(f"{curve['bias_step'] / 2048:>+8g}{mark}{_cells(point, sets)}")
+    lines.append(
+        "* in use; bias on `unknown` beside the file's, in natural logarithms; shares are of recordings in which a digit "
+        "was heard"
+    )
     return "\n".join(lines)
+
+
+def _cells(point, sets):
+    cells = "".join(
+        f"{point['false_per_minute'][name]:>10.2f}/min{100 * point['accepted'][name]:>8.1f} %"
+        for name in sets
+    )
+    return f"{100 * point['miss_rate']:>7.2f} %{cells}"
