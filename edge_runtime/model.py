@@ -2,6 +2,7 @@
 """A parsed model file."""
 
 import functools
+import hashlib
 import os
 import pathlib
 
@@ -156,6 +157,11 @@ class Model(NativeObject):
             _check(lib.er_model_metadata(handle, index, key, value), self._name)
             pairs[_text(key[0])] = _text(value[0])
         return pairs
+
+    @functools.cached_property
+    def sha256(self):
+        """str : SHA-256 of the file, in hexadecimal, as the program sha256sum prints it."""
+        return hashlib.sha256(self._data).hexdigest()
 
     @functools.cached_property
     def file(self):

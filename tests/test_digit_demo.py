@@ -269,12 +269,14 @@ def test_saved_audio_is_what_was_heard(tmp_path, model_path):
     path.write_bytes(make_wav(tone_signal(SAID, rate=22050), 22050))
     folder = tmp_path / "new" / "kept"
     result = demo("-i", path, "-m", model_path, "--save-audio", folder)
-    (kept,) = folder.iterdir()
+    (kept,) = folder.glob("*.wav")
     assert str(kept) in result.stderr.decode()
     first, second = read_audio(path), read_audio(kept)
     assert first[1] == second[1]
     np.testing.assert_array_equal(first[0], second[0])
-    assert digits(demo("-i", kept, "-m", model_path)) == ["1", "2", "3", "4"]
+    lines = demo("-i", kept, "-m", model_path, "--json").stdout.decode().splitlines()
+    assert [json.loads(line)["digit"] for line in lines] == [1, 2, 3, 4]
+    assert kept.with_suffix(".jsonl").read_text().splitlines()[1:] == lines
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -300,7 +302,7 @@ def test_signals_end_quietly_with_summary_and_complete_recording(tmp_path, model
     assert out == b"2\n"
     assert b"Traceback" not in err
     assert b"2 words" in err
-    (kept,) = tmp_path.iterdir()
+    (kept,) = tmp_path.glob("*.wav")
     heard = read_audio(kept)[0]
     assert len(heard) >= len(samples) - 1600
     np.testing.assert_array_equal(heard, np.rint(samples * 32767)[: len(heard)].astype(np.float32) / 32768)

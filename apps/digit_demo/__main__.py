@@ -14,7 +14,7 @@ from apps.digit_demo.arecord import arecord_program
 from apps.digit_demo.display import Display
 from apps.digit_demo.hook import ExecHook, parse_command
 from apps.digit_demo.microphone import MicrophoneError, list_devices
-from apps.digit_demo.recording import Recording
+from apps.digit_demo.recording import DEFAULT_LIMIT_BYTES, Recording
 from apps.digit_demo.session import Session
 from apps.digit_demo.sources import open_source
 from apps.digit_demo.web.address import DEFAULT_HOST, DEFAULT_PORT, parse_address
@@ -83,7 +83,18 @@ def build_parser():
         help="run this for every word, without a shell; {word} {digit} {confidence} {start} {end} are "
         "replaced, or the word is appended",
     )
-    parser.add_argument("--save-audio", metavar="DIR", help="keep what was heard as WAV in this folder")
+    parser.add_argument(
+        "--save-audio",
+        metavar="DIR",
+        help="keep what was heard as WAV in this folder, and the words beside it",
+    )
+    parser.add_argument(
+        "--save-limit",
+        type=float,
+        default=DEFAULT_LIMIT_BYTES / 1e9,
+        metavar="GB",
+        help="delete the oldest recordings of that folder beyond this (%(default)g)",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="words and errors only")
     parser.add_argument("-v", "--verbose", action="store_true", help="times, confidences, ALSA's messages")
     parser.add_argument("--version", action="version", version=edge_runtime.__version__)
@@ -120,7 +131,7 @@ def _recognize(model, options):
     front = _make_front(options)
     observers = [front]
     if options.save_audio is not None:
-        observers.append(Recording(options.save_audio))
+        observers.append(Recording(options.save_audio, 1e9 * options.save_limit))
     if options.exec is not None:
         can_wait = options.input not in (None, STDIN) and not options.realtime
         silent = not isinstance(front, Display)  # its output would cross the picture

@@ -205,10 +205,10 @@ class Session:
                 self._tell(self._recognizer.finish())
                 if not self.source.reconnects:
                     raise
-                self._warn(f"{loss}; waiting for it")
+                self.warn(f"{loss}; waiting for it")
                 self.source.reconnect()
                 self.restart()
-                self._warn(f"{self.source.name!r} is back at {self.source.sample_rate} Hz")
+                self.warn(f"{self.source.name!r} is back at {self.source.sample_rate} Hz")
 
     def restart(self):
         """Report the words still due and begin anew, as before the first sample; times go on."""
@@ -317,7 +317,8 @@ class Session:
         for observer in self._started:
             observer.on_note(text)
 
-    def _warn(self, text):
+    def warn(self, text):
+        """Show a line that even who wants quiet should read."""
         for observer in self._started:
             observer.on_warning(text)
 
