@@ -119,7 +119,6 @@ class _Feed:
         self._next = next(self._blocks, None)
         self._arrived_s = 0.0  # of the block that comes next
         self.now_s = 0.0
-        self.waiting = 0  # samples in the ring
 
     @staticmethod
     def _cut(audio):
@@ -135,20 +134,13 @@ class _Feed:
 
     def deliver(self):
         """Write what has arrived by now; while nothing waits, the clock moves to the next block. False at the end."""
-        if not self.waiting and self._next is not None:
+        if not len(self.ring) and self._next is not None:
             self.now_s = max(self.now_s, self._arrived_s)
         while self._next is not None and self._arrived_s <= self.now_s:
-            dropped = self.ring.dropped
             self.ring.write((self._next * np.float32(1 / 32768))[:, None])
-            self.waiting += len(self._next) - (self.ring.dropped - dropped)
             self._arrived_s += len(self._next) / SAMPLE_RATE
             self._next = next(self._blocks, None)
-        return self.waiting > 0
-
-    def read(self):
-        """Take out what waits; returns float32 [shape=(n,)]."""
-        self.waiting = 0
-        return np.ascontiguousarray(self.ring.read()[:, 0])
+        return len(self.ring) > 0
 
 
 def run(model, maker, threshold=None, duration_s=DURATION_S, on_minute=None):
@@ -191,9 +183,9 @@ def run(model, maker, threshold=None, duration_s=DURATION_S, on_minute=None):
     position = minute = elapsed_s = longest = 0
     rss_start = None
     while feed.deliver():
-        longest = max(longest, feed.waiting)
+        longest = max(longest, len(feed.ring))
         start = time.perf_counter()
-        samples = feed.read()
+        samples = np.ascontiguousarray(feed.ring.read()[:, 0])
         words = recognizer.accept_waveform(samples)
         taken = time.perf_counter() - start
         heard += _plain(words)
