@@ -22,6 +22,7 @@ from apps.digit_demo import __main__ as digit_demo
 from apps.digit_demo.display import digit_text
 from apps.digit_demo.session import Session
 from apps.digit_demo.sources import FileSource
+from apps.digit_demo.web import feed as web_feed
 from apps.digit_demo.web import server as web_server
 from apps.digit_demo.web.address import is_loopback, is_own_host, is_own_origin, own_names, parse_address
 from apps.digit_demo.web.feed import Cursor, Feed
@@ -151,7 +152,8 @@ def test_a_feed_skips_what_a_slow_reader_missed_but_no_word():
         for block in blocks:
             session.hear(block)
             *binary, text = feed.read(quick)
-            partials.add(json.loads(text)["status"]["partial"])
+            partial = json.loads(text)["status"]["partial"]
+            partials.add(partial and partial["text"])
             quick_words += json.loads(text).get("words", [])
             quick_rows += sum((len(b) - 8) // struct.unpack_from("<II", b)[1] for b in binary)
     binary, text = feed.read(slow)
@@ -164,6 +166,55 @@ def test_a_feed_skips_what_a_slow_reader_missed_but_no_word():
     assert first + rows == quick_rows
     assert 0 < first and rows == 500
     assert feed.read(slow) == []
+
+
+def test_a_restart_keeps_words_where_they_were_heard():
+    feed, cursor = Feed(), Cursor()
+    recording, _ = read_audio(RECORDING)
+    silence = np.zeros(7777, np.float32)  # no whole number of steps
+    with (
+        open_audio(RECORDING) as audio,
+        Session(Model.default(), FileSource(audio), observers=[feed]) as session,
+    ):
+        for _ in range(2):
+            session.hear(np.concatenate([silence, recording, silence]))
+            session.restart()
+    binary, text = feed.read(cursor)
+    words = json.loads(text)["words"]
+    assert "".join(word["text"] for word in words) == 2 * DIGITS
+    assert [word["string"] for word in words] == [0] * len(SAID) + [1] * len(SAID)
+    filters = struct.unpack_from("<II", binary)[1]
+    loudness = np.frombuffer(binary, np.uint8, offset=8).reshape(-1, filters).mean(axis=1)
+    spans = [loudness[word["start_step"] : word["end_step"]].mean() for word in words]
+    assert min(spans) > loudness.mean()
+    assert np.allclose(spans[: len(SAID)], spans[len(SAID) :], rtol=0.1)
+
+
+def test_a_silent_source_is_told_apart_from_an_end(monkeypatch):
+    monkeypatch.setattr(web_feed, "_NO_AUDIO_S", 0.05)
+    monkeypatch.setattr(web_feed, "_NOTE_S", 0.05)
+    feed, cursor = Feed(), Cursor()
+
+    def state():
+        messages = feed.read(cursor)
+        status = json.loads(messages[-1])["status"] if messages else {"state": None, "note": ""}
+        return " ".join(filter(None, [status["state"], status["note"]])) or None
+
+    assert state() == "starting"
+    with (
+        open_audio(RECORDING) as audio,
+        Session(Model.default(), FileSource(audio), observers=[feed]) as session,
+    ):
+        assert state() == "listening"
+        time.sleep(0.1)
+        assert state() == "waiting"
+        assert state() is None
+        session.note("unplugged")
+        assert state() == "waiting unplugged"
+        time.sleep(0.1)
+        session.hear(np.zeros(320, np.float32))
+        assert state() == "listening"
+    assert state() == "ended"
 
 
 # -------------------------------------------------------------------------------------------- server

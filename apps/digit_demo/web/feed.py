@@ -17,6 +17,7 @@ from apps.digit_demo.session import Observer
 _WORDS = 400  # kept for pages that open later
 _STEPS = 500  # of posteriors, levels and log-mel energies, for pages that open later or lag: ten seconds
 
+_NOTE_S = 10.0  # a note is shown, and as long as nothing is heard
 _NO_AUDIO_S = 1.5  # without a block: the page says so
 _LOG_MEL_LOW = -3.0  # ln of a mel energy at int16 scale that becomes byte 0; each further byte is 0.1
 
@@ -74,10 +75,11 @@ class Feed(Observer):
         self._facts_count = 0
         self._words = collections.deque(maxlen=_WORDS)
         self._word_count = 0
-        self._string = 0
         self._first_step = 0
         self._began_s = 0.0
-        self._status = {"note": ""}
+        self._status = {}
+        self._note = ""
+        self._noted_at = 0.0
         self._state = "starting"
         self._heard_at = 0.0
         self._levels = _Rows(_STEPS)
@@ -119,7 +121,7 @@ class Feed(Observer):
         with self._change():
             self._words.append(
                 {
-                    "string": self._string,
+                    "string": word.string,
                     "text": digit_text(word.label),
                     "label": word.label,
                     "confidence": round(word.confidence, 3),
@@ -130,11 +132,6 @@ class Feed(Observer):
                 }
             )
             self._word_count += 1
-
-    def on_string(self, words):
-        """The next word begins another string."""
-        with self._change():
-            self._string += 1
 
     def _to_step(self, time_s):
         """Row of the spectrogram at a time."""
@@ -153,7 +150,7 @@ class Feed(Observer):
                 self._log_mel.append(np.clip(scaled, 1, 255).astype(np.uint8))
             partial = update.partial
             self._status.update(
-                partial=None if partial is None else digit_text(partial.label),
+                partial=partial and {"text": digit_text(partial.label), "string": partial.string},
                 is_idle=update.is_idle,
                 heard_s=round(update.heard_s, 2),
                 latency_ms=latency_ms,
@@ -165,7 +162,8 @@ class Feed(Observer):
     def on_note(self, text):
         """Keep the last line for the person in front."""
         with self._change():
-            self._status["note"] = text
+            self._note = text
+            self._noted_at = time.monotonic()
 
     def on_end(self, totals):
         """Say that the audio has ended."""
@@ -195,8 +193,9 @@ class Feed(Observer):
         """
         message = {}
         with self._lock:
+            now = time.monotonic()
             state = self._state
-            if state == "listening" and time.monotonic() - self._heard_at > _NO_AUDIO_S:
+            if state == "listening" and now - self._heard_at > _NO_AUDIO_S:
                 state = "waiting"
             if cursor.changes == self._changes and cursor.state == state:
                 return []
@@ -205,7 +204,8 @@ class Feed(Observer):
             new = min(self._word_count - cursor.words, len(self._words))
             if new:
                 message["words"] = list(self._words)[-new:]
-            message["status"] = {"state": state, **self._status}
+            note = self._note if state == "waiting" or now - self._noted_at < _NOTE_S else ""
+            message["status"] = {"state": state, "note": note, **self._status}
             if cursor.changes < 0:  # a new page is shown the present, and the spectrogram's past
                 cursor.levels = self._levels.count - 1
                 cursor.posteriors = self._posteriors.count - 1

@@ -123,8 +123,7 @@ function applyFacts(facts) {
 
 function applyWords(words) {
   for (const word of words) {
-    const last = view.words.at(-1);
-    if (last && last.string !== word.string) endString();
+    beginString(word.string);
     view.words.push(word);
     const digit = document.createElement("span");
     digit.className = words.length === 1 ? "digit new" : "digit";
@@ -143,7 +142,9 @@ function applyWords(words) {
   document.title = `${text($("string"))} – digits`;
 }
 
-function endString() {
+// The string so far goes up when the first word of the next one is in progress.
+function beginString(number) {
+  if (!$("string").childElementCount || view.words.at(-1).string === number) return;
   const item = document.createElement("li");
   item.textContent = text($("string"));
   $("strings").append(item);
@@ -161,8 +162,9 @@ function applyStatus(status) {
   $("cpu").textContent = status.cpu_percent == null ? "–" : `${status.cpu_percent.toFixed(1)} %${status.is_idle ? ", resting" : ""}`;
   $("drops").textContent = status.dropped_samples ? `${status.dropped_samples} samples` : "none";
   $("heard").textContent = duration(status.heard_s ?? 0);
-  $("note").textContent = status.note;
-  $("partial").textContent = status.partial ?? "";
+  if ($("note").textContent !== status.note) $("note").textContent = status.note;
+  if (status.partial) beginString(status.partial.string);
+  $("partial").textContent = status.partial?.text ?? "";
   $("hint").hidden = view.words.length > 0 || Boolean(status.partial);
   showState(status.state, { starting: "starting", listening: "listening", waiting: "no audio", ended: "ended" }[status.state]);
 }
@@ -368,7 +370,7 @@ const decibels = (level) => (level <= -99 ? "−∞" : String(Math.round(level))
 // What need not be quick: numbers to read, contrast.
 function refresh() {
   $("level").textContent = `${decibels(view.rms)} dBFS`;
-  $("peak").textContent = `peak ${decibels(view.hold)}`;
+  $("peak").textContent = view.hold > METER_FLOOR_DB ? `peak ${decibels(view.hold)}` : "";
   $("meter").setAttribute("aria-valuenow", Math.round(Math.max(view.rms, METER_FLOOR_DB)));
   view.bars.forEach(({ bar }, index) => bar.setAttribute("aria-valuenow", view.posteriors[index] ?? 0));
   spectrogram.fitContrast();
