@@ -182,9 +182,10 @@ def test_json_has_one_object_per_word(tmp_path, model_path):
     assert [word["word"] for word in words] == SAID
     assert [word["digit"] for word in words] == [1, 2, 3, 4]
     for i, word in enumerate(words):
-        assert set(word) == {"word", "digit", "start_s", "end_s", "confidence"}
+        assert set(word) == {"word", "digit", "start_s", "end_s", "confidence", "string"}
         assert word["end_s"] == pytest.approx(0.45 * (i + 1), abs=0.06)
         assert word["start_s"] < word["end_s"]
+        assert word["string"] == 0
         assert 0.5 <= word["confidence"] <= 1
 
 

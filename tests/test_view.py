@@ -135,15 +135,14 @@ class Terminal:
 def test_view_draws_survives_what_happens_and_leaves_a_clean_terminal(tones):
     terminal = Terminal(*tones, "--realtime")
     try:
-        shown = terminal.wait(r"\n 1 2 ")
+        shown = terminal.wait(r"(?s)\A /.*\n 1 2 ")
         assert terminal.alternate and terminal.screen.cursor.hidden
-        assert shown.startswith(" /") and "bytes" in shown.splitlines()[0]
+        assert "bytes" in shown.splitlines()[0]
         for expected in ("dBFS", "▀" * 78, "three", "unknown", "words", "dropped 0"):
             assert expected in shown
         terminal.type(b"\nx\n\n")
         terminal.resize(60, 18)
-        shown = terminal.wait(r"\n 1 2 3 4 ")
-        assert shown.startswith(" /")
+        shown = terminal.wait(r"(?s)\A /.*\n ▀{58} \n.*\n 1 2 3 4 ")
         assert len(re.findall("dBFS", shown)) == 1
         assert "▀" * 58 in shown and "▀" * 59 not in shown
         terminal.type(b"\x03")
@@ -174,8 +173,8 @@ def test_without_rich_digits_grow_on_one_line(tones, tmp_path):
     (tmp_path / "rich.py").write_text("raise ImportError\n")
     terminal = Terminal(*tones, "--realtime", PYTHONPATH=str(tmp_path))
     try:
-        assert "pip install rich" in terminal.wait(r"\n12 ")
-        assert re.search(r"\[[#-]{12}\] +-\d+ dB", terminal.text)
+        assert "pip install rich" in terminal.wait(r"\n12")
+        terminal.wait(r"\[[#-]{12}\] +-\d+ dB")
     finally:
         terminal.close()
 
@@ -251,6 +250,17 @@ def test_spectrum_shades_do_not_depend_on_the_gain_nor_change_while_scrolling():
             new_cells = [(segment.style, c) for segment in new for c in segment.text]
             assert old_cells == new_cells[:30]
     assert shown[0] == shown[1]
+
+
+def test_words_are_marked_where_they_were_said_also_after_a_gap():
+    strip = Strip(0.02, 40)
+    strip.push(np.zeros((101, 40), np.float32))
+    strip.mark(1.0, "1")
+    strip.restart(9.0)
+    strip.push(np.zeros((50, 40), np.float32))
+    strip.mark(9.48, "22")
+    (marks,) = strip.lines(75, 5, True, False)[-1]
+    assert {place for place, character in enumerate(marks.text) if character != " "} == {24, 61, 62}
 
 
 # ------------------------------------------------------------------------------------ picture

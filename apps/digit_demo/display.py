@@ -43,7 +43,8 @@ def word_json(word):
     Returns
     -------
     str
-        Object with word, digit (null if it is none), start_s, end_s, confidence.
+        Object with word, digit (null if it is none), start_s, end_s, confidence, and the number of the string
+        of words it belongs to, from 0.
     """
     return json.dumps(
         {
@@ -52,6 +53,7 @@ def word_json(word):
             "start_s": round(word.start_s, 3),
             "end_s": round(word.end_s, 3),
             "confidence": round(word.confidence, 4),
+            "string": word.string,
         }
     )
 

@@ -51,7 +51,8 @@ class Strip:
             (_CAPACITY, filter_count), np.float32
         )  # 0 to 1; column k in row k % _CAPACITY
         self._count = 0
-        self._marks = collections.deque(maxlen=_CAPACITY)  # (time_s, text)
+        self._origin_s = 0.0  # time of column 0
+        self._marks = collections.deque(maxlen=_CAPACITY)  # (column, text)
         palette = _palette()
         self._styles = [Style.from_color(upper, lower) for upper in palette for lower in palette]
 
@@ -77,9 +78,15 @@ class Strip:
         self._loudest[:] = -np.inf
         self._count += 1
 
+    def restart(self, time_s):
+        """What is pushed from now on begins at this time."""
+        self._steps = 0
+        self._loudest[:] = -np.inf
+        self._origin_s = time_s - self._count * self._column_s
+
     def mark(self, time_s, text):
         """Write a text below the spectrum of a time."""
-        self._marks.append((time_s, text))
+        self._marks.append(((time_s - self._origin_s) / self._column_s, text))
 
     def lines(self, width, height, colored, ascii_only):
         """Draw.
@@ -130,8 +137,8 @@ class Strip:
 
     def _mark_line(self, width):
         line = [" "] * width
-        for time_s, text in self._marks:
-            start = round(time_s / self._column_s - len(text) / 2) - self._count + width
+        for column, text in self._marks:
+            start = round(column - len(text) / 2) - self._count + width
             if 0 <= start <= width - len(text):
                 line[start : start + len(text)] = text
         return "".join(line)

@@ -29,6 +29,7 @@ _BAR_COLUMN = 26  # least width of a label, its bar and its value
 _WIDE = 50  # room for all numbers of the level
 _NUMBERS = 30  # their width
 _LEAST_NAME = 20  # cells for the name of the source; else the model's is left out
+_NOTE_S = 15  # that a note stays
 _STRINGS = 50  # kept for display
 
 _PLAIN = Style.null()
@@ -64,6 +65,7 @@ class View(Observer):
         self._next_drawing = 0.0
         self._update = None
         self._note = ""
+        self._note_s = 0.0
         self._level_db = FLOOR_DB
         self._peak_db = FLOOR_DB
         self._peak_time_s = 0.0
@@ -77,7 +79,7 @@ class View(Observer):
         """Take the terminal: its alternate screen, so that nothing typed or wrapped leaves traces."""
         model = session.model
         file = model.file
-        self._source = session.source
+        self._session = session
         self._model_text = f"{model.metadata.get('name', 'unnamed model')}, {model.info['file_bytes']} bytes"
         if self._show_machine:
             self._model_text += f", {model.kernel}"
@@ -108,10 +110,16 @@ class View(Observer):
         """Begin another string."""
         self._strings.append([])
 
+    def on_restart(self):
+        """What comes now is later than what has come."""
+        self._strip.restart(self._session.began_s)
+
     def on_update(self, update):
         """Take it in; draw, if the last drawing was long enough ago."""
         passed_s = update.heard_s - (self._update.heard_s if self._update else 0.0)
         self._update = update
+        if update.heard_s - self._note_s > _NOTE_S:
+            self._note = ""
         self._partial = update.partial
         self._level_db = max(update.rms_db, self._level_db - _LEVEL_FALL_DB_PER_S * passed_s)
         self._hold_peak(update, passed_s)
@@ -133,7 +141,11 @@ class View(Observer):
 
     def on_note(self, text):
         """Show it in the last line; on standard error too where that goes elsewhere, or after the end."""
-        self._note = text
+        if self._note is not None:
+            self._note = text
+            self._note_s = 0.0 if self._update is None else self._update.heard_s
+        if self._live is not None:
+            self._live.refresh()
         if self._console.is_terminal and (self._live is None or not sys.stderr.isatty()):
             print(text, file=sys.stderr, flush=True)
 
@@ -144,7 +156,7 @@ class View(Observer):
             self._live.stop()
             self._live = None
             self._console.print(self, end="")
-        self.on_note(closing_line(totals, self._source))
+        self.on_note(closing_line(totals, self._session.source))
 
     # ------------------------------------------------------------------------------ drawing
 
@@ -200,7 +212,7 @@ class View(Observer):
         return [line for name in order for line in parts.get(name, [])]
 
     def _header_line(self, width):
-        name = f"{self._source.name}, {self._source.sample_rate} Hz"
+        name = f"{self._session.source.name}, {self._session.source.sample_rate} Hz"
         room = width - cell_len(self._model_text) - 2
         if room < _LEAST_NAME:
             return [Segment(set_cell_size(name, width), _BOLD)]
