@@ -26,8 +26,8 @@ from training.labels import DIGITS
 from training.lexicon import LexiconError
 from training.synthetic_speech import SyntheticClip, default_folder, write_speech
 
-# Shares of the clips.
-SHARES = {"digit": 0.30, "string": 0.06, "confusable": 0.25, "task": 0.14, "common": 0.20, "phrase": 0.05}
+# Clips of each kind, as shares of the number asked for.
+SHARES = {"digit": 0.35, "confusable": 0.25, "task": 0.15, "common": 0.20, "phrase": 0.05, "string": 0.06}
 NUMBER_SHARE = 0.15  # of the confusable words: teens, tens, ordinals
 PROGRAMS = {"espeak-ng": 0.6, "flite": 0.25, "festival": 0.15}
 PACKAGES = "espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts"
@@ -124,9 +124,6 @@ def plan(count, seed, voices):
         voice = draw_voice()
         says += [(voice, "digit", (word,)) for word in DIGITS]
     del says[digits:]
-    for _ in range(round(SHARES["string"] * count)):
-        words = tuple(str(w) for w in rng.choice(DIGITS, rng.integers(2, 6)))
-        says.append((draw_voice(), "string", words))
 
     confusable = round(SHARES["confusable"] * count)
     numbers = round(NUMBER_SHARE * confusable)
@@ -152,6 +149,9 @@ def plan(count, seed, voices):
     for _ in range(round(SHARES["phrase"] * count)):
         words = tuple(str(w) for w in rng.choice(phrase_words, rng.integers(2, 6)))
         says.append((draw_voice(), "phrase", words))
+    for _ in range(round(SHARES["string"] * count)):
+        words = tuple(str(w) for w in rng.choice(DIGITS, rng.integers(2, 6)))
+        says.append((draw_voice(), "string", words))
     return [Utterance(index, *said) for index, said in enumerate(says)]
 
 
@@ -349,7 +349,7 @@ def build_parser():
     parser.add_argument(
         "--out", type=Path, default=default_folder(), metavar="DIR", help="folder (%(default)s)"
     )
-    parser.add_argument("--clips", type=int, default=9000, metavar="N", help="(%(default)s)")
+    parser.add_argument("--clips", type=int, default=9000, metavar="N", help="about so many (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="(%(default)s)")
     return parser
