@@ -5,9 +5,16 @@
 #   make lint         ruff and compiler warnings as errors
 #   make wheel        build dist/*.whl
 #   make clean        remove everything the targets made
-PYTHON ?= python3
-VENV   ?= .venv
-RUN    := $(VENV)/bin/python
+PYTHON  ?= python3
+VENV    ?= .venv
+RUN     := $(VENV)/bin/python
+# Compiling every module of torch and others takes longer than all the rest of installing them; Python compiles those
+# that are imported, and keeps what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell getconf _NPROCESSORS_ONLN)
+# Tests run in as many processes as there are cores; PYTEST_ARGS="-n 0 tests/test_x.py" runs a file in one.
+PYTEST  := $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 SOURCES := $(shell find native/src native/include -name '*.[ch]') native/CMakeLists.txt pyproject.toml \
            edge_runtime/__init__.py
 
@@ -20,18 +27,18 @@ $(RUN):
 	  { rm -rf $(VENV); echo "Python's venv module is missing: sudo apt install python3-venv" >&2; exit 2; }
 
 # One stamp per set of extras; all are editable installs of this checkout, rebuilt when C sources change.
+# A greater set makes the stamps of what it holds.
 $(VENV)/.installed: $(RUN) $(SOURCES)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e .
+	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test]'
-	@touch $@
+$(VENV)/.installed-test: $(RUN) $(SOURCES)
+	$(INSTALL) -e '.[test]'
+	@touch $(VENV)/.installed $@
 
-$(VENV)/.installed-train: $(VENV)/.installed-test
-	$(RUN) -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[train,onnx,test]' onnxscript
-	@touch $@
+$(VENV)/.installed-train: $(RUN) $(SOURCES)
+	$(INSTALL) 'torch==2.13.0' -e '.[train,onnx,test]' onnxscript
+	@touch $(VENV)/.installed $(VENV)/.installed-test $@
 
 demo: $(VENV)/.installed
 	@$(RUN) -m apps.digit_demo.samples
@@ -40,13 +47,13 @@ demo: $(VENV)/.installed
 	 echo "                     $(RUN) -m apps.digit_demo"
 
 test: $(VENV)/.installed-test
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-train: $(VENV)/.installed-train
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
-	$(RUN) -m pip install --quiet --disable-pip-version-check ruff
+	$(INSTALL) ruff
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	cmake -S native -B build/lint -DER_WERROR=ON && cmake --build build/lint

@@ -15,10 +15,13 @@ import collections
 import dataclasses
 import functools
 import pathlib
+import pickle
 import re
 import subprocess
+import tempfile
 import wave
 
+import builds
 import targets
 from targets import NATIVE, ROOT, TARGETS
 from test_no_multiply import MULTIPLY, PREFIX
@@ -84,11 +87,10 @@ def stage_of(source):
 @functools.cache
 def plugin():
     """The compiled plugin."""
-    path = pathlib.Path(targets.build_folder().name) / "count_multiplies.so"
     source = ROOT / "tests" / "count_multiplies.c"
     options = "-O2 -std=gnu11 -shared -fPIC".split()
-    targets.run(["gcc", *options, *targets.WARNINGS, source, "-o", path])
-    return path
+    command = ["gcc", *options, *targets.WARNINGS, source, "-o"]
+    return builds.once("count_multiplies.so", lambda path: targets.run([*command, path]))
 
 
 def code_ranges(map_path):
@@ -124,14 +126,15 @@ def count(target, program, *arguments):
     result : subprocess.CompletedProcess
     """
     emulator, model = emulation(target)
-    out = program.parent / "counts.txt"
-    out.unlink(missing_ok=True)
-    command = [emulator, "-cpu", model, "-plugin", f"{plugin()},out={out}", program, *arguments]
-    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True)
+    with tempfile.TemporaryDirectory(dir=builds.folder()) as folder:
+        out = pathlib.Path(folder) / "counts.txt"
+        command = [emulator, "-cpu", model, "-plugin", f"{plugin()},out={out}", program, *arguments]
+        result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True)
+        counts = out.read_text(encoding="utf-8")
     ranges = code_ranges(program.with_name(program.name + ".map"))
     begins = [begin for begin, _, _ in ranges]
     instructions = []
-    for line in out.read_text(encoding="utf-8").splitlines():
+    for line in counts.splitlines():
         address, executed, symbol, *rest = line.split(" ", 3)
         address = int(address, 16)
         at = bisect.bisect_right(begins, address) - 1
@@ -140,13 +143,11 @@ def count(target, program, *arguments):
     return instructions, result
 
 
-def half_of(recording, folder):
-    """The first half of a WAV file's samples, as bare samples."""
+def half_of(recording):
+    """Path of the first half of a WAV file's samples, as bare samples."""
     with wave.open(str(recording)) as file:
         data = file.readframes(file.getnframes() // 2)
-    path = folder / "half.raw"
-    path.write_bytes(data)
-    return path
+    return builds.once(f"half_of_{recording.stem}.raw", lambda path: path.write_bytes(data))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,10 +180,13 @@ def recognition(target, kernel=""):
     """Totals of recognizing the recording, and of its first half."""
     program = targets.build_program(target, "recognize")
     choice = ["--kernel", kernel] if kernel else []
-    half = half_of(RECORDING, program.parent)
-    return tuple(
-        totals(count(target, program, *choice, MODEL, path, "--no-resampling")) for path in (RECORDING, half)
-    )
+    recordings = (RECORDING, half_of(RECORDING))
+
+    def make(path):
+        counts = (count(target, program, *choice, MODEL, name, "--no-resampling") for name in recordings)
+        path.write_bytes(pickle.dumps([totals(counted) for counted in counts]))
+
+    return pickle.loads(builds.once(f"counts_{target.name}_{kernel or 'chosen'}", make).read_bytes())
 
 
 def per_step(target, kernel=""):

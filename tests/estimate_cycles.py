@@ -19,7 +19,9 @@ import itertools
 import pathlib
 import re
 import shutil
+import tempfile
 
+import builds
 import count_instructions
 import targets
 from count_instructions import MARKERS, inference_files
@@ -149,11 +151,12 @@ def cycles_of(core, found):
     regions = []
     for number, stretch in enumerate(found):
         regions += [f"# LLVM-MCA-BEGIN {number}", *stretch.instructions, f"# LLVM-MCA-END {number}"]
-    path = pathlib.Path(targets.build_folder().name) / "stretches.s"
-    path.write_text("\n".join([*syntax, *regions, ""]), encoding="utf-8")
     attributes = ["-mattr=+neon"] if core.target == "armv7" else []
     options = [f"-mtriple={core.triple}", f"-mcpu={core.model}", *attributes, f"-iterations={TURNS}"]
-    output = targets.run([model_program(), *options, path])
+    with tempfile.NamedTemporaryFile("w", suffix=".s", encoding="utf-8") as file:
+        file.write("\n".join([*syntax, *regions, ""]))
+        file.flush()
+        output = targets.run([model_program(), *options, file.name])
     totals = [int(total) for total in re.findall(r"^Total Cycles:\s+(\d+)$", output, re.MULTILINE)]
     assert len(totals) == len(found)
     return [total / TURNS for total in totals]
@@ -204,10 +207,13 @@ def step_costs(core, workload):
 def int8_cost(core):
     """Cost of the int8 product."""
     target = TARGETS[core.target]
-    program = pathlib.Path(targets.build_folder().name) / f"int8_{core.target}_{core.name}"
     source = targets.NATIVE / "tests" / "int8_gemv.c"
-    flags = [*core.int8.split(), "-std=c11", "-O3", "-static", f"-Wl,-Map={program}.map"]
-    targets.run([target.compiler, *flags, *targets.WARNINGS, source, "-o", program])
+    flags = [*core.int8.split(), "-std=c11", "-O3", "-static", *targets.WARNINGS]
+
+    def make(program):
+        targets.run([target.compiler, *flags, f"-Wl,-Map={program}.map", source, "-o", program])
+
+    program = builds.once(f"int8_{core.target}_{core.name}", make)
     runs = []
     for count in (1, 3):
         emulator = dataclasses.replace(target, models=(core.emulated,))

@@ -14,8 +14,8 @@ import pathlib
 import platform
 import shutil
 import subprocess
-import tempfile
 
+import builds
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -107,25 +107,21 @@ def run(command):
 
 
 @functools.cache
-def build_folder():
-    """What holds the folder that everything is built in, until Python ends."""
-    return tempfile.TemporaryDirectory(prefix="edge_runtime_targets_")
-
-
-@functools.cache
 def build_library(target):
     """The static library for a target, built by CMake as it is shipped; returns its path."""
-    where = pathlib.Path(build_folder().name) / target.name
-    definitions = [
-        "-DCMAKE_SYSTEM_NAME=Linux",
-        f"-DCMAKE_SYSTEM_PROCESSOR={target.processor}",
-        f"-DCMAKE_C_COMPILER={target.compiler}",
-        f"-DCMAKE_C_FLAGS={target.options}",
-        "-DER_WERROR=ON",
-    ]
-    run(["cmake", "-S", NATIVE, "-B", where, "-G", "Unix Makefiles", *definitions])
-    run(["cmake", "--build", where, "--target", "edge_runtime_static"])
-    return where / "libedge_runtime.a"
+
+    def make(where):
+        definitions = [
+            "-DCMAKE_SYSTEM_NAME=Linux",
+            f"-DCMAKE_SYSTEM_PROCESSOR={target.processor}",
+            f"-DCMAKE_C_COMPILER={target.compiler}",
+            f"-DCMAKE_C_FLAGS={target.options}",
+            "-DER_WERROR=ON",
+        ]
+        run(["cmake", "-S", NATIVE, "-B", where, "-G", "Unix Makefiles", *definitions])
+        run(["cmake", "--build", where, "--target", "edge_runtime_static", "--parallel", os.cpu_count()])
+
+    return builds.once(target.name, make) / "libedge_runtime.a"
 
 
 @functools.cache
@@ -133,10 +129,12 @@ def build_program(target, name, link=("-static",), sources=("files",)):
     """A program from native/tests/<name>.c, other sources there and the library, static unless said otherwise;
     returns its path. The link map is beside it, named <name>.map."""
     library = build_library(target)
-    program = library.parent / name
     sources = [NATIVE / "tests" / f"{source}.c" for source in (name, *sources)]
     includes = [f"-I{NATIVE / part}" for part in ("include", "src", "tests")]
     flags = [*target.options.split(), "-std=c11", "-O2", "-ffp-contract=off", *WARNINGS]
-    map_option = f"-Wl,-Map={program}.map"
-    run([target.compiler, *flags, *includes, *sources, library, *link, map_option, "-o", program])
-    return program
+
+    def make(program):
+        map_option = f"-Wl,-Map={program}.map"
+        run([target.compiler, *flags, *includes, *sources, library, *link, map_option, "-o", program])
+
+    return builds.once(f"{target.name}_programs/{name}", make)

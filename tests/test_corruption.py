@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 
+import builds
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -25,6 +26,14 @@ def library_sources():
     return [NATIVE / name for name in sorted(set(re.findall(r"\bsrc/[\w/]+\.c\b", text)))]
 
 
+def build_program(program, command):
+    """Path of a program of native/tests, built by a compiler with its options, with the library's sources."""
+    command = [*command, f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'src'}"]
+    sources = [NATIVE / "tests" / f"{program}.c", *library_sources()]
+    command += [*builds.objects(f"{program}_objects", command, dict.fromkeys(sources, ())), "-o"]
+    return builds.once(program, lambda path: subprocess.run([*command, path], check=True))
+
+
 @pytest.fixture(scope="module")
 def check_corruption(tmp_path_factory):
     """The program, built with sanitizers."""
@@ -37,11 +46,7 @@ def check_corruption(tmp_path_factory):
     probe = [compiler, *FLAGS, str(empty), "-o", str(folder / "empty")]
     if subprocess.run(probe, capture_output=True).returncode != 0:
         pytest.skip(f"{compiler} has no address and undefined-behavior sanitizers")
-    program = folder / "check_corruption"
-    sources = [NATIVE / "tests" / "check_corruption.c", *library_sources()]
-    includes = [f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'src'}"]
-    subprocess.run([compiler, *FLAGS, *includes, *map(str, sources), "-o", str(program)], check=True)
-    return program
+    return build_program("check_corruption", [compiler, *FLAGS])
 
 
 def run(program, *arguments):

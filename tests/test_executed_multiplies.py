@@ -45,7 +45,7 @@ int main(void)
 
 @pytest.mark.parametrize("kernel", ("", "scalar"), ids=lambda kernel: kernel or "chosen")
 @pytest.mark.parametrize("name", TARGETS)
-def test_inference_executes_no_multiply(name, kernel, capsys):
+def test_inference_executes_no_multiply(name, kernel, record_property):
     target = TARGETS[name]
     count_instructions.needs_counting(target)
     whole, half = count_instructions.recognition(target, kernel)
@@ -57,9 +57,10 @@ def test_inference_executes_no_multiply(name, kernel, capsys):
     # The features are made with floats: their multiplies are counted, so others would be too.
     assert whole.multiplies["front end"] > 1000 * whole.steps
     _, executed, multiplied = count_instructions.per_step(target, kernel)
-    with capsys.disabled():
-        figures = ", ".join(f"{stage} {executed[stage]:.0f} ({multiplied[stage]:.0f})" for stage in executed)
-        print(f"\n{name}, kernel {whole.kernel}: instructions (multiplies) per step: {figures}")
+    figures = ", ".join(f"{stage} {executed[stage]:.0f} ({multiplied[stage]:.0f})" for stage in executed)
+    record_property(
+        "figures", f"{name}, kernel {whole.kernel}: instructions (multiplies) per step: {figures}"
+    )
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 
+import builds
 import numpy as np
 import pytest
 import targets
@@ -31,36 +32,34 @@ CHECKS = set("floats operands product matrix outputs activation bounds network".
 SANITIZED = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 
-def build(folder, compiler="gcc", flags="-O2", program="check_kernels"):
+def build(program, compiler="gcc", flags="-O2"):
     """Path of a program of native/tests, built with the library's sources and all kernels of the machine."""
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
     machine = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
-    kernels = kernel_sources(machine, floats=True)
-    common = [compiler, "-std=c11", "-ffp-contract=off", *flags.split(), '-DER_VERSION="0"']
-    common += [f"-DER_KERNELS_{word}" for word in SETS.get(machine.split("-")[0], ())]
-    common += [f"-I{NATIVE / name}" for name in ("include", "src", "tests")]
+    command = [compiler, "-std=c11", "-ffp-contract=off", *flags.split(), '-DER_VERSION="0"']
+    command += [f"-DER_KERNELS_{word}" for word in SETS.get(machine.split("-")[0], ())]
+    command += [f"-I{NATIVE / name}" for name in ("include", "src", "tests")]
+    sources = dict.fromkeys(library_sources(), ()) | kernel_sources(machine, floats=True)
+    name = "_".join(re.findall(r"\w+", f"kernels {compiler} {flags}"))
+    objects = builds.objects(name, command, sources)
     tests = [NATIVE / "tests" / f"{program}.c"]
     if program == "check_kernels":
         tests.append(NATIVE / "tests" / "random_network.c")
-    objects = []
-    for source in (*library_sources(), *tests):
-        objects.append(str(folder / f"{source.stem}.o"))
-        subprocess.run([*common, *kernels.get(source, ()), "-c", str(source), "-o", objects[-1]], check=True)
-    subprocess.run([*common, *objects, "-o", str(folder / program)], check=True)
-    return folder / program
+    command += [*tests, *objects, "-o"]
+    return builds.once(f"{name}_{program}", lambda path: subprocess.run([*command, path], check=True))
 
 
 @pytest.fixture(scope="module")
-def check_kernels(tmp_path_factory):
+def check_kernels():
     """The program as it is shipped."""
-    return build(tmp_path_factory.mktemp("check_kernels"))
+    return build("check_kernels")
 
 
 @pytest.fixture(scope="module")
-def check_kernels_sanitized(tmp_path_factory):
+def check_kernels_sanitized():
     """The program with the address and undefined-behavior sanitizers."""
-    return build(tmp_path_factory.mktemp("check_kernels_sanitized"), flags=SANITIZED)
+    return build("check_kernels", flags=SANITIZED)
 
 
 def run(program, *arguments):
@@ -87,9 +86,9 @@ def test_kernels_are_clean_under_sanitizers(check_kernels_sanitized, seed):
     run(check_kernels_sanitized, "--seed", seed, "--rounds", 300, *required())
 
 
-def test_damaged_files_are_safe_with_fast_kernels(tmp_path):
+def test_damaged_files_are_safe_with_fast_kernels():
     """A changed file that is still legal is planned and run: nothing may trip the sanitizers."""
-    program = build(tmp_path, flags=SANITIZED, program="check_corruption")
+    program = build("check_corruption", flags=SANITIZED)
     paths = sorted((ROOT / "tests" / "golden").glob("gru_*.ernn"))
     assert "accepted and run" in run(program, "--stride", 64, *paths)
 

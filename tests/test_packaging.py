@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import zipfile
 
+import builds
 import pytest
 
 import edge_runtime
@@ -17,13 +18,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT)]
-    command += [f"-Cbuild-dir={folder / 'build'}"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    (path,) = folder.glob("*.whl")
+def wheel():
+    def make(folder):
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT)]
+        command += [f"-Cbuild-dir={folder / 'build'}"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+    (path,) = builds.once("wheel", make).glob("*.whl")
     return path
 
 

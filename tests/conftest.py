@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""One run of the tests, in one process or in several at once (pytest-xdist)."""
+
+import os
+import tempfile
+
+import builds
+import hypothesis
+
+# The processes of a run share the cores; and sums of floats are the same however many cores there are.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Nothing may fail because the machine is busy.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
+
+
+def pytest_configure(config):
+    """Make the folder of tests/builds.py; worker processes inherit its name."""
+    if hasattr(config, "workerinput"):
+        return
+    shared = tempfile.TemporaryDirectory(prefix="edge_runtime_builds_")
+    config.add_cleanup(shared.cleanup)
+    os.environ[builds.VARIABLE] = shared.name
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests measured on the way: the lines they recorded as "figures"."""
+    lines = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "figures"
+    ]
+    if lines:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(sorted(lines)))
