@@ -19,14 +19,14 @@ from browser import Browser
 from apps.audio import open_audio, read_audio
 from apps.demo_samples import samples
 from apps.digit_demo import __main__ as digit_demo
-from apps.digit_demo.display import digit_text
+from apps.digit_demo.display import Display, digit_text
 from apps.digit_demo.session import Session
 from apps.digit_demo.sources import FileSource
 from apps.digit_demo.web import feed as web_feed
 from apps.digit_demo.web import server as web_server
 from apps.digit_demo.web.address import is_loopback, is_own_host, is_own_origin, own_names, parse_address
 from apps.digit_demo.web.feed import Cursor, Feed
-from apps.digit_demo.web.server import Server
+from apps.digit_demo.web.server import Server, pages
 from edge_runtime import Model
 
 pytest.importorskip("websockets.sync.client")
@@ -391,13 +391,33 @@ def test_a_port_in_use_is_one_clear_line(main, capsys):
     )
 
 
+def test_a_missing_package_is_one_clear_line(main, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "websockets.asyncio.server", None)
+    assert main(["--web", "0", "-i", str(RECORDING)]) == 2
+    assert capsys.readouterr().err == (
+        "digit_demo: --web needs the package websockets, 13 or newer: python -m pip install 'websockets>=13'\n"
+    )
+
+
+def test_others_who_can_see_the_page_are_named(capsys):
+    front = Display(as_json=False, plain=True, quiet=True, verbose=False, meter=False)
+    with pages("0.0.0.0", 0, front):
+        pass
+    assert "other computers can see it too" in capsys.readouterr().err
+    with pages("127.0.0.1", 0, front):
+        pass
+    assert capsys.readouterr().err == ""
+
+
 def test_addresses_that_are_not_ours(main, capsys):
     for host, text in [
         ("192.0.2.1", "it is no address of this computer; see `ip address`"),
-        ("no.such.host.invalid", "Name or service not known"),
+        ("no.such.host.invalid", ""),  # the system's words
     ]:
         assert main(["--web", f"{host}:0", "-i", str(RECORDING)]) == 2
-        assert capsys.readouterr().err == f"digit_demo: --web {host}:0: cannot listen: {text}\n"
+        line = capsys.readouterr().err
+        assert line.startswith(f"digit_demo: --web {host}:0: cannot listen: {text}")
+        assert line.count("\n") == 1
 
 
 def test_bad_arguments(main, capsys):

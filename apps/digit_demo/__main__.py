@@ -140,7 +140,7 @@ def _recognize(model, options):
         if options.web is not None:
             from apps.digit_demo.web.server import pages  # asyncio takes a while to load
 
-            observers.append(stack.enter_context(pages(*options.web, quiet=options.quiet)))
+            observers.append(stack.enter_context(pages(*options.web, front)))
         source = stack.enter_context(
             open_source(
                 options.input,
@@ -161,8 +161,7 @@ def _recognize(model, options):
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
                 return
         if options.web is not None:
-            if not options.quiet:
-                print("the recording has ended; its page stays until Ctrl-C", file=sys.stderr)
+            front.on_note("the recording has ended; its page stays until Ctrl-C")
             while True:
                 signal.pause()
 

@@ -8,7 +8,6 @@ import http
 import logging
 import pathlib
 import socket
-import sys
 import threading
 import time
 
@@ -114,6 +113,7 @@ class Server:
         self.port = self._listener.getsockname()[1]
         self.url = url(host, self.port)
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
         self._ending = asyncio.Event()
         # A daemon: whatever a client does, the program can end.
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
@@ -129,7 +129,7 @@ class Server:
 
     def __exit__(self, *exc_info):
         with contextlib.suppress(RuntimeError):  # the thread has ended already
-            self._runner.get_loop().call_soon_threadsafe(self._ending.set)
+            self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(3 * _CLOSE_TIMEOUT_S)
 
     def _run(self):
@@ -238,15 +238,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def pages(host, port, quiet=False):
-    """A feed that is served while the context lasts, and a line on standard error that says where.
+def pages(host, port, front):
+    """A feed that is served while the context lasts.
 
     Parameters
     ----------
     host, port
         As `Server`.
-    quiet : bool
-        Only warn, if others can see it.
+    front : Observer
+        Shows where, with a warning if others can connect.
 
     Yields
     ------
@@ -254,8 +254,10 @@ def pages(host, port, quiet=False):
     """
     feed = Feed()
     with Server(feed, host, port) as server:
-        if not is_loopback(host):
-            print(f"warning: other computers can see what is heard, at {server.url}", file=sys.stderr)
-        if not quiet:
-            print(f"open {server.url} in a browser", file=sys.stderr)
+        if is_loopback(host):
+            front.on_note(f"open {server.url} in a browser")
+        else:
+            front.on_warning(
+                f"open {server.url} in a browser; other computers can see it too, at port {server.port}"
+            )
         yield feed

@@ -14,11 +14,11 @@ const HOLD_DB_PER_S = 30; // then it falls
 const BAR_FALL_S = 0.2; // a spike of one step is 20 ms: too short to be seen
 const DIGITS = { zero: "0", oh: "oh", one: "1", two: "2", three: "3", four: "4", five: "5", six: "6", seven: "7", eight: "8", nine: "9" };
 const NAMES = { unknown: "?" };
+const DIGITS_SHOWN = 30; // of a string
 const SPECTRUM_SPAN = 90; // bytes between the first and the last color, at least: 0.1 nepers of energy each
 
 const view = {
   facts: null,
-  status: {},
   words: [], // all that are known
   peak: METER_FLOOR_DB, rms: METER_FLOOR_DB, hold: METER_FLOOR_DB, holdUntil: 0,
   posteriors: [], bars: [],
@@ -137,8 +137,8 @@ function applyWords(words) {
     $("string").append(digit);
   }
   if (view.words.length > 1000) view.words.splice(0, 500);
-  const shown = $("string").childElementCount;
-  $("string-row").classList.toggle("long", shown > 8);
+  while ($("string").childElementCount > DIGITS_SHOWN) $("string").firstElementChild.remove();
+  $("string-row").classList.toggle("long", $("string").childElementCount > 8);
   document.title = `${text($("string"))} – digits`;
 }
 
@@ -154,10 +154,12 @@ function beginString(number) {
   $("string").replaceChildren();
 }
 
-const text = (string) => [...string.children].map((digit) => digit.firstChild.data).join("");
+function text(string) {
+  const words = [...string.children].map((word) => word.firstChild.data);
+  return words.join(words.some((word) => word.length > 1) ? " " : "");
+}
 
 function applyStatus(status) {
-  view.status = status;
   $("latency").textContent = status.latency_ms == null ? "–" : `${status.latency_ms} ms`;
   $("cpu").textContent = status.cpu_percent == null ? "–" : `${status.cpu_percent.toFixed(1)} %${status.is_idle ? ", resting" : ""}`;
   $("drops").textContent = status.dropped_samples ? `${status.dropped_samples} samples` : "none";
