@@ -3,6 +3,7 @@
 
 import collections
 import sys
+import textwrap
 import time
 
 import numpy as np
@@ -17,7 +18,7 @@ from apps.digit_demo.session import Observer
 from apps.digit_demo.strip import Strip
 
 _INTERVAL_S = 0.1  # between drawings, at least
-_LEAST_PAUSE = 20  # times the duration of the last one: drawing takes a twentieth of the time at most
+_LEAST_PAUSE = 20  # times the processor time of the last one: drawing takes a twentieth of a core at most
 _METER_DB = 60  # range of the meter
 _TICK_DB = 12
 _LOUD_DB, _CLIPPED_DB = -6, -0.1
@@ -129,8 +130,10 @@ class View(Observer):
         self._strip.push(update.log_mel)
         now = time.monotonic()
         if self._live is not None and now >= self._next_drawing:
+            busy_s = -time.thread_time()  # not how long the terminal takes
             self._live.refresh()
-            self._next_drawing = now + max(_INTERVAL_S, _LEAST_PAUSE * (time.monotonic() - now))
+            busy_s += time.thread_time()
+            self._next_drawing = now + max(_INTERVAL_S, _LEAST_PAUSE * busy_s)
 
     def _hold_peak(self, update, passed_s):
         if update.peak_db >= self._peak_db:
@@ -195,9 +198,10 @@ class View(Observer):
         add("bars", bars)
         add("header", [self._header_line(width)])
         if self._note is not None:
-            add("note", [[Segment(set_cell_size(self._note, width), _LOUD)]])
+            lines = textwrap.wrap(self._note, width)[:2] or [""]
+            add("note", [[Segment(set_cell_size(line, width), _LOUD)] for line in lines])
         if width >= 20:
-            rows = next((rows for rows in (20, 10, 5) if rows + 1 + 3 * (rows > 5) <= left), None)
+            rows = next((rows for rows in (20, 10, 5) if rows + 1 + 2 * (rows > 5) <= left), None)
             if rows is not None:
                 add("strip", self._strip.lines(width, rows, colored, ascii_only))
         if left > 0:
