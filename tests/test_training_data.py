@@ -16,6 +16,7 @@ from apps.corpus import CorpusError, data_folder, read_folder
 from apps.evaluate.endpoints import find_word
 from training import augment, cepstral, labels, rooms
 from training.features import CONFIG, FEATURE_SIZE, append_quiet, cepstra_of, network_features
+from training.mined import Mined, read_mined, write_mined
 from training.strings import KINDS, NO_TARGET, StringsConfig
 from training.synthesize import Utterance
 from training.synthetic_speech import SyntheticClip, read_speech, write_speech
@@ -398,7 +399,7 @@ def test_strings_of_an4_words_are_as_configured(monkeypatch):
     monkeypatch.setattr(an4_words, "training_set", lambda name: part)
     monkeypatch.setattr(an4_words, "an4_alignment", lambda: found)
     bank = an4_words.load_an4_words.__wrapped__()
-    monkeypatch.setattr(an4_words, "load_an4_words", lambda: bank)
+    monkeypatch.setattr(an4_words, "load_an4_words", lambda *hard: bank)
     shares = {"an4": 0.0, "an4_words": 1.0, "an4_words_unknown": 0.0, "an4_words_mixed": 0.0}
     made = [make_example(rng_of(i), StringsConfig(**shares, an4_words_isolated=0.3)) for i in range(100)]
     counts = np.bincount([label for e in made for label in e.labels], minlength=labels.UNKNOWN + 1)
@@ -730,3 +731,99 @@ def test_examples_hold_synthetic_speech_if_asked_to(speech_folder):
         if len(set(example.words)) > 1:  # where each of them ends is not known
             assert NO_TARGET in example.frame_targets
             assert set(example.frame_targets) <= {labels.BLANK, NO_TARGET}
+
+
+# --------------------------------------------------------------------------------- mistakes
+
+
+def test_mined_clips_are_read_as_written(tmp_path):
+    mined = Mined(synthetic_clips(), {"fsdd:3": 1.0, "sc_words:9": 0.25}, [("esc10_noise:2", 5, 900)])
+    write_mined(tmp_path / "hard", mined)
+    read = read_mined(str(tmp_path / "hard"))
+    assert [clip.words for clip in read.speech] == [clip.words for clip in mined.speech]
+    assert (read.errors, read.cuts) == (mined.errors, mined.cuts)
+    pairs = [("fsdd:2", "a"), ("fsdd:3", "b"), ("sc_words:9", "c")]
+    assert [clip for _, clip in read.repeated(pairs, 3.0)] == ["a", "b", "b", "b", "b", "c", "c"]
+    assert read.repeated(pairs, 0.0) == pairs == read_mined("").repeated(pairs, 3.0)
+    write_mined(tmp_path / "none", Mined([], {}, []))
+    assert read_mined(str(tmp_path / "none")).speech == []
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{", "expected the errors and cuts"),
+        ("[]", "expected the errors and cuts"),
+        ('{"errors": {"fsdd:3": 1.5}, "cuts": []}', "not in 0 to 1"),
+        ('{"errors": {}, "cuts": [["esc10_noise:2", 5, 5]]}', "a cut is empty"),
+        ('{"errors": {}, "cuts": [["esc10_noise:2", 5]]}', "expected the errors and cuts"),
+    ],
+)
+def test_damaged_mined_clips_are_refused(tmp_path, text, what):
+    (tmp_path / "errors.json").write_text(text)
+    with pytest.raises(CorpusError, match=rf"errors\.json: .*{what}"):
+        read_mined(str(tmp_path))
+    with pytest.raises(CorpusError, match=r"absent.*python -m training\.mine makes it"):
+        read_mined(str(tmp_path / "absent"))
+    with pytest.raises(ValueError, match="hard_words: needs `hard`"):
+        StringsConfig(hard_words=0.5)
+
+
+@needs_data
+@needs_espeak
+def test_mistakes_are_found_and_trained_on(speech_folder, tmp_path, monkeypatch):
+    import itertools
+
+    from edge_runtime import Model
+    from training import bank, corpus, mine
+    from training.strings import make_example
+
+    pytest.importorskip("tqdm")
+    recorded = mine._recorded
+    monkeypatch.setattr(mine, "_recorded", lambda loaded: itertools.islice(recorded(loaded), 150, 250))
+    monkeypatch.setattr(mine, "load_bank", lambda withhold: bank.load_bank())
+    monkeypatch.setattr(mine, "an4_alignment", lambda: None)
+    # A model that takes most words for digits.
+    file = Model.default().file
+    bias = file.decoder.bias.copy()
+    bias[labels.UNKNOWN] = -16384
+    data = dataclasses.replace(file, decoder=dataclasses.replace(file.decoder, bias=bias)).to_bytes()
+    mined, found = mine.mine(data, speech_folder, cuts=8, trials=2, processes=0)
+    spoken = read_speech(speech_folder)
+    assert len(found) == len(spoken) + 100 + 8
+    assert not any("(nothing)" in heard for candidate, heard in found if not candidate.labels)
+    shares = {candidate.key: len(heard) / 2 for candidate, heard in found if heard}
+    assert mined.errors == {key: share for key, share in shares.items() if isinstance(key, str)}
+    assert mined.cuts == [key for key in shares if isinstance(key, tuple)]
+    others = [c for c in mined.speech if labels.UNKNOWN in map(labels.label_of, c.words)]
+    assert len(others) > 0.7 * sum(c.kind not in ("digit", "string") for c in spoken)
+    # What a candidate gives depends neither on the others nor on the process.
+    mine.candidates.cache_clear()
+    mine._ears.cache_clear()
+    again = mine.candidates(str(speech_folder), 8, 1)
+    for index in (0, 30, 100, -1):
+        assert mine.mistakes(again[index], data, 2, 1) == found[index][1]
+    withheld = {u.key for name in corpus.CROWD_SETS for u in corpus.withheld_set(name)}
+    assert not withheld & {candidate.key for candidate, _ in found}
+    report = mine.report(found, 2)
+    assert "sc_digits (digits)" in report and "confusable" in report
+
+    errors = {candidate.key: 1.0 for candidate, _ in found if candidate.kind == "sc_digits"}
+    noise = corpus.training_set("esc10_noise")[0].key
+    hard = [clip for clip in spoken if clip.kind in ("digit", "common")]
+    write_mined(tmp_path, Mined(hard, errors, [(noise, 0, 9000)]))
+    config = StringsConfig(
+        an4=0, digits=0.5, unknown=0.5, sentence=0, noise=0, mixed=0, guest=0,
+        hard=str(tmp_path), hard_words=1.0, hard_digits=1.0, hard_noise=1.0, hard_weight=2.0,
+    )  # fmt: skip
+    words = {word for clip in hard for word in clip.words}
+    made = [make_example(rng_of(index), config) for index in range(20)]
+    assert {example.kind for example in made} == {"digits", "unknown"}
+    for example in made:
+        assert set(example.words) <= words
+        assert (labels.UNKNOWN in example.labels) == (example.kind == "unknown")
+    often, plain = (
+        sum(len(group) for group in loaded.voices["sc_pool"][0].clips)
+        for loaded in (config.bank(), bank.load_bank())
+    )
+    assert len(errors) > 0 and often == plain + 2 * len(errors)

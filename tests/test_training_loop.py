@@ -10,10 +10,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training import corpus, train  # noqa: E402
+from training import bank, corpus, train  # noqa: E402
 from training.evaluate_dev import greedy  # noqa: E402
 from training.labels import BLANK, LABELS, UNKNOWN  # noqa: E402
-from training.strings import KINDS  # noqa: E402
+from training.strings import KINDS, StringsConfig  # noqa: E402
 
 CONFIG = Path(train.__file__).parent / "configs" / "digits_ternary.toml"
 
@@ -141,13 +141,13 @@ def test_bad_configuration_is_one_line_and_status_2(text, reason, tmp_path, caps
 
 def test_missing_data_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("EDGE_RUNTIME_DATA", str(tmp_path / "nowhere"))
-    train.load_bank.cache_clear()
+    bank.load_bank.cache_clear()
     corpus.training_set.cache_clear()
     assert train.main([str(CONFIG), "--out", str(tmp_path / "run")]) == 2
     assert "nowhere" in capsys.readouterr().err
 
 
 def test_resume_without_a_checkpoint_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, "load_bank", lambda withhold, synthetic: None)
+    monkeypatch.setattr(StringsConfig, "bank", lambda self: None)
     assert train.main([str(CONFIG), "--out", str(tmp_path / "run"), "--resume"]) == 2
     assert "nothing to resume" in capsys.readouterr().err

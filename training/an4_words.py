@@ -17,6 +17,7 @@ from training.bank import Voice
 from training.cepstral import LN_PER_DB, cepstrum_matrices, stretch
 from training.corpus import training_set
 from training.labels import BLANK, UNKNOWN, label_of
+from training.mined import read_mined
 
 FRAMES_PER_S = 100
 
@@ -54,6 +55,8 @@ class CepstralWord:
         Factor on energies that brings the loudest tenth of the word to 1.
     score : float
         Of the alignment; see `training.phone_models.AlignedWord`.
+    key : str
+        Of the utterance, and the place of the word in it.
     """
 
     cepstra: np.ndarray = field(repr=False)
@@ -65,6 +68,7 @@ class CepstralWord:
     last: int
     gain: float
     score: float
+    key: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +118,7 @@ def _words_of(utterance, aligned):
             begins[index + 1],
             float(1 / np.percentile(loudness, 90)),
             found.score,
+            f"{utterance.key}:{index}",
         )
 
 
@@ -164,8 +169,13 @@ def _voice(words, quiet, speakers_of):
 
 
 @functools.cache
-def load_an4_words():
+def load_an4_words(hard="", hard_weight=0.0):
     """Cut out the words of AN4; once per process, after `an4_alignment`.
+
+    Parameters
+    ----------
+    hard, hard_weight
+        As for `training.bank.load_bank`.
 
     Returns
     -------
@@ -174,6 +184,8 @@ def load_an4_words():
     recordings = list(zip(training_set("an4_mfcc"), an4_alignment(), strict=True))
     speaker_of = {id(utterance.cepstra): utterance.speaker for utterance, _ in recordings}
     words = _usable([word for recording in recordings for word in _words_of(*recording)])
+    keyed = read_mined(hard).repeated(((word.key, word) for word in words), hard_weight)
+    words = [word for _, word in keyed]
     words_by = _grouped(words, lambda word: speaker_of[id(word.cepstra)])
     speakers_of = collections.Counter(
         label for said in words_by.values() for label in {word.label for word in said}
@@ -202,7 +214,7 @@ def draw_words(rng, config):
     quiet : numpy.ndarray
         float32 [shape=(frames, 13)], of the first speaker.
     """
-    bank = load_an4_words()
+    bank = load_an4_words(config.hard, config.hard_weight)
     voice = speaker = bank.speakers[rng.integers(len(bank.speakers))]
     if rng.random() >= config.an4_words_one_voice:
         voice = bank.pool

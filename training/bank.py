@@ -10,8 +10,10 @@ from apps.evaluate.endpoints import find_word
 from training import augment
 from training.corpus import is_sentence, training_set
 from training.labels import UNKNOWN, label_of
+from training.mined import read_mined
 from training.synthetic_speech import read_speech
 
+NOISE_SETS = ("sc_background_noise", "esc10_noise")
 NOISE_BANK_SAMPLES = 60 * augment.SAMPLE_RATE
 LEAST_CONTRAST_DB = 8  # a clip whose loudest frame stands out less holds no audible word
 
@@ -98,6 +100,8 @@ class Bank:
         Synthetic words that are no digits, and phrases of such words.
     synthetic_strings : list of Clip
         Digits that a synthetic voice says in one breath.
+    hard_digits, hard_words : list of Clip
+        Synthetic digits, and words that are none, that a model mistook.
     talkers : list of list of Clip
         Speech without digits, by its source; see `training.babble`.
     """
@@ -110,6 +114,8 @@ class Bank:
     cepstra: list = field(repr=False)
     synthetic: list = field(default_factory=list, repr=False)
     synthetic_strings: list = field(default_factory=list, repr=False)
+    hard_digits: list = field(default_factory=list, repr=False)
+    hard_words: list = field(default_factory=list, repr=False)
     talkers: list = field(default_factory=list, repr=False)
 
 
@@ -136,7 +142,19 @@ def clip_of(utterance, labels):
     return Clip(utterance.pcm, labels, begin, end, gain, narrow, words), contrast
 
 
-def _clips(name, withhold):
+def clips_of_set(name, withhold):
+    """Yield the usable clips of a training set of single words.
+
+    Parameters
+    ----------
+    name : str
+    withhold : bool
+        As for `load_bank`.
+
+    Yields
+    ------
+    (apps.corpus.Utterance, Clip)
+    """
     for utterance in training_set(name, withhold):
         labels = tuple(label_of(word) for word in utterance.words)
         clip, contrast = clip_of(utterance, labels)
@@ -170,14 +188,14 @@ def _pooled(pairs):
     return Voice.of(_grouped((clip.labels, clip) for _, clip in pairs).values())
 
 
-def _synthetic_clips(folder):
-    for said in read_speech(folder):
-        labels = tuple(label_of(word) for word in said.words)
-        yield said, Clip(said.pcm, labels, said.begin, said.end, 1 / (32768 * said.rms), words=said.words)
+def clip_of_speech(said):
+    """Return the Clip of a SyntheticClip."""
+    labels = tuple(label_of(word) for word in said.words)
+    return Clip(said.pcm, labels, said.begin, said.end, 1 / (32768 * said.rms), words=said.words)
 
 
 @functools.cache
-def load_bank(withhold=False, synthetic=None):
+def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0):
     """Load all training clips below EDGE_RUNTIME_DATA; takes some seconds, once per process.
 
     Parameters
@@ -186,13 +204,23 @@ def load_bank(withhold=False, synthetic=None):
         Without the speakers of `training.corpus.withheld_set`.
     synthetic : str, optional
         Folder of synthetic speech, for the voices "synthetic" and synthetic words; none by default.
+    hard : str
+        Folder of what a model mistook, see `training.mined`; empty: none.
+    hard_weight : float
+        By how much a recording that was mistaken in all trials is there more often than others.
 
     Returns
     -------
     Bank
     """
+    mined = read_mined(hard)
+
+    def repeated(pairs):
+        keyed = mined.repeated(((u.key, (u, clip)) for u, clip in pairs), hard_weight)
+        return [pair for _, pair in keyed]
+
     digits = {
-        name: list(_clips(name, withhold))
+        name: repeated(clips_of_set(name, withhold))
         for name in ("sc_digits", "fsdd", "audiomnist_subset", "prompt_digits")
     }
     # Most speakers of Speech Commands said only one or two words: the pool makes strings of
@@ -205,7 +233,7 @@ def load_bank(withhold=False, synthetic=None):
         "audiomnist_speaker": _voices_by_speaker(digits["audiomnist_subset"], 3),
         "prompt": _voices_by_speaker(digits["prompt_digits"], 1),
     }
-    spoken = list(_synthetic_clips(synthetic)) if synthetic else []
+    spoken = [(said, clip_of_speech(said)) for said in read_speech(synthetic)] if synthetic else []
     if synthetic:
         said_digits = [(said, clip) for said, clip in spoken if said.kind == "digit"]
         voices["synthetic"] = _voices_by(lambda said: said.voice, said_digits, 3)
@@ -214,16 +242,19 @@ def load_bank(withhold=False, synthetic=None):
         for name in ("fsdd", "audiomnist_subset", "prompt_digits")
         for _, clip in digits[name]
     )
-    speech = [(u, clip_of(u, (UNKNOWN,) * len(u.words))[0]) for u in training_set("nondigit_speech")]
-    words = list(_clips("sc_words", withhold))
+    speech = repeated((u, clip_of(u, (UNKNOWN,) * len(u.words))[0]) for u in training_set("nondigit_speech"))
+    words = repeated(clips_of_set("sc_words", withhold))
     unknown = words + [(u, c) for u, c in speech if not is_sentence(u)]
     rejected = [clip for said, clip in spoken if said.kind not in ("digit", "string")]
+    recordings = {u.key: u.pcm for name in NOISE_SETS for u in training_set(name)}
     noises = {
         "white": [augment.colored_noise(1, NOISE_BANK_SAMPLES, 0)],
         "pink": [augment.colored_noise(2, NOISE_BANK_SAMPLES, -1)],
         "background": [u.pcm for u in training_set("sc_background_noise")],
         "environment": [u.pcm for u in training_set("esc10_noise")],
+        "hard": [recordings[key][begin:end] for key, begin, end in mined.cuts],
     }
+    mistaken = [clip_of_speech(said) for said in mined.speech]
     return Bank(
         voices=voices,
         guests=list(guests.values()),
@@ -235,5 +266,7 @@ def load_bank(withhold=False, synthetic=None):
         ],
         synthetic=rejected,
         synthetic_strings=[clip for said, clip in spoken if said.kind == "string"],
+        hard_digits=[clip for clip in mistaken if UNKNOWN not in clip.labels],
+        hard_words=[clip for clip in mistaken if UNKNOWN in clip.labels],
         talkers=[group for group in ([c for _, c in speech], [c for _, c in words], rejected) if group],
     )

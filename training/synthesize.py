@@ -29,6 +29,8 @@ from training.synthetic_speech import SyntheticClip, default_folder, write_speec
 # Clips of each kind, as shares of the number asked for.
 SHARES = {"digit": 0.35, "confusable": 0.25, "task": 0.15, "common": 0.20, "phrase": 0.05, "string": 0.06}
 NUMBER_SHARE = 0.15  # of the confusable words: teens, tens, ordinals
+# The same for speech in which errors are looked for.
+WIDE_SHARES = {"digit": 0.25, "string": 0.0, "confusable": 0.40, "task": 0.10, "common": 0.20, "phrase": 0.05}
 PROGRAMS = {"espeak-ng": 0.6, "flite": 0.25, "festival": 0.15}
 PACKAGES = "espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts"
 
@@ -89,7 +91,7 @@ class Utterance:
     words: tuple
 
 
-def plan(count, seed, voices):
+def plan(count, seed, voices, wide=False):
     """Decide who says what.
 
     Parameters
@@ -98,16 +100,29 @@ def plan(count, seed, voices):
         Clips.
     seed : int
     voices : list of Voice
+    wide : bool
+        Of `training.vocabulary.wide_words`, in `WIDE_SHARES`.
 
     Returns
     -------
     list of Utterance
     """
     rng = np.random.default_rng([seed, 0])
-    near, distant = vocabulary.confusable_words(rng)
-    common, task = vocabulary.common_words(), vocabulary.task_words()
+    task = vocabulary.task_words()
+    if wide:
+        shares = WIDE_SHARES
+        near, distant, common = vocabulary.wide_words()
+    else:
+        shares = SHARES
+        near, distant = vocabulary.confusable_words(rng)
+        common = vocabulary.common_words()
     accents = sorted({_accent(voice) for voice in voices if voice.program == "espeak-ng"})
     heard_as_digit = _heard_as_digit({*near, *distant, *common, *task}, accents)
+    heard_anywhere = frozenset().union(*heard_as_digit.values())
+    if wide:  # there are plenty, and other accents and programs say them alike
+        near, distant, common = (
+            [w for w in words if w not in heard_anywhere] for words in (near, distant, common)
+        )
     by_program = {}
     for voice in voices:
         by_program.setdefault(voice.program, []).append(voice)
@@ -119,20 +134,20 @@ def plan(count, seed, voices):
         return choice[rng.integers(len(choice))]
 
     says = []
-    digits = round(SHARES["digit"] * count)
+    digits = round(shares["digit"] * count)
     while len(says) < digits:
         voice = draw_voice()
         says += [(voice, "digit", (word,)) for word in DIGITS]
     del says[digits:]
 
-    confusable = round(SHARES["confusable"] * count)
+    confusable = round(shares["confusable"] * count)
     numbers = round(NUMBER_SHARE * confusable)
     singles = (
         ("confusable", vocabulary.NUMBERS, numbers),
         ("confusable", near, (confusable - numbers) * 2 // 3),
         ("confusable", distant, (confusable - numbers) // 3),
-        ("task", task, round(SHARES["task"] * count)),
-        ("common", common, round(SHARES["common"] * count)),
+        ("task", task, round(shares["task"] * count)),
+        ("common", common, round(shares["common"] * count)),
     )
     for kind, words, number in singles:
         # In one accent alone "tree" may be "three".
@@ -143,13 +158,12 @@ def plan(count, seed, voices):
                 voice = draw_voice()
             says.append((voice, kind, (word,)))
 
-    heard_anywhere = frozenset().union(*heard_as_digit.values())
     # A letter that stands alone would be spelled in one voice and an article in another.
     phrase_words = [w for w in common + near + task if len(w) > 1 and w not in heard_anywhere]
-    for _ in range(round(SHARES["phrase"] * count)):
+    for _ in range(round(shares["phrase"] * count)):
         words = tuple(str(w) for w in rng.choice(phrase_words, rng.integers(2, 6)))
         says.append((draw_voice(), "phrase", words))
-    for _ in range(round(SHARES["string"] * count)):
+    for _ in range(round(shares["string"] * count)):
         words = tuple(str(w) for w in rng.choice(DIGITS, rng.integers(2, 6)))
         says.append((draw_voice(), "string", words))
     return [Utterance(index, *said) for index, said in enumerate(says)]
@@ -286,21 +300,27 @@ def speak(utterances, seed):
     return clips
 
 
-def _nice():
-    os.nice(10)
-
-
 @contextlib.contextmanager
-def _pool(processes):
+def worker_pool(processes):
+    """Give a function like map that works in as many processes, in any order; 0: in this one.
+
+    Parameters
+    ----------
+    processes : int
+
+    Yields
+    ------
+    callable
+    """
     if not processes:
         yield map
         return
     # Not forked: there may be threads.
-    with multiprocessing.get_context("spawn").Pool(processes, _nice) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield pool.imap_unordered
 
 
-def synthesize(folder, count, seed, processes, voices=None):
+def synthesize(folder, count, seed, processes, voices=None, wide=False):
     """Make a folder of synthetic speech.
 
     Parameters
@@ -313,7 +333,9 @@ def synthesize(folder, count, seed, processes, voices=None):
     processes : int
         0: in this process.
     voices : list of Voice, optional
-        All voices of the programs that are installed by default.
+        All voices by default. Those are used whose program is installed.
+    wide : bool
+        As for `plan`.
 
     Raises
     ------
@@ -324,14 +346,14 @@ def synthesize(folder, count, seed, processes, voices=None):
     voices = [v for v in voices or all_voices() if shutil.which(v.program)]
     if not voices:
         raise SynthesisError(f"no synthesizer found: apt-get install {PACKAGES}")
-    utterances = plan(count, seed, voices)
+    utterances = plan(count, seed, voices, wide)
     tasks = []
     for program in _SPEAK:
         said = [u for u in utterances if u.voice.program == program]
         tasks += [said[i : i + CHUNK] for i in range(0, len(said), CHUNK)]
     clips = {}
     work = functools.partial(speak, seed=seed)
-    with _pool(processes) as run, tqdm(total=len(utterances), unit="clip", smoothing=0) as bar:
+    with worker_pool(processes) as run, tqdm(total=len(utterances), unit="clip", smoothing=0) as bar:
         for results in run(work, tasks):
             clips.update((index, rest) for index, *rest in results)
             bar.update(len(results))
@@ -358,6 +380,7 @@ def build_parser():
 def main(arguments=None):
     """Run the command line; returns the exit status."""
     options = build_parser().parse_args(arguments)
+    os.nice(10)
     try:
         synthesize(options.out, options.clips, options.seed, options.processes)
     except (SynthesisError, CorpusError, LexiconError, OSError) as error:

@@ -94,7 +94,7 @@ def write_speech(folder, clips):
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "samples.npy.part"
     with open(part, "wb") as file:
-        np.save(file, np.concatenate([clip.pcm for clip in clips]))
+        np.save(file, np.concatenate([np.empty(0, np.int16), *(clip.pcm for clip in clips)]))
     # The index is written last and its old version removed first: a folder with one is whole. Files are
     # replaced, not overwritten: who trains with the old ones goes on.
     (folder / "index.csv").unlink(missing_ok=True)

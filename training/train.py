@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from training.bank import load_bank
 from training.batches import BatchesConfig, batches
 from training.fakequant import PRE_UNIT
 from training.labels import BLANK, UNKNOWN
@@ -265,7 +264,7 @@ def main(arguments=None):
         return _fail(f"{options.config}: {getattr(error, 'strerror', None) or error}")
     try:
         # Before hours are spent: are the recordings there?
-        load_bank(data_config.strings.withhold, data_config.strings.synthetic())
+        data_config.strings.bank()
     except (OSError, ValueError) as error:
         return _fail(error)
     workers = workers if options.workers is None else options.workers

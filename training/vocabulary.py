@@ -7,13 +7,14 @@ sound like a digit ("for", "won") are in none of the lists.
 """
 
 import functools
+import itertools
 import re
 from collections import Counter
 
 from apps.corpus import data_folder
 from training.corpus import training_set
 from training.labels import DIGITS, UNKNOWN, label_of
-from training.lexicon import PHONES, LexiconError, pronunciations
+from training.lexicon import PHONES, LexiconError, every_word, pronunciations
 
 TEXTS = ("warandpeace.txt", "tinyshakespeare.txt")
 TRAIN_SHARE = 0.8  # of each text, from its beginning; the rest is development and test
@@ -124,6 +125,39 @@ def task_words():
         if word.isalpha()
     }
     return sorted(word for word in words if not sounds_like_digit(word))
+
+
+def wide_words():
+    """Return words far beyond `common_words` and `confusable_words`, to look for those that are mistaken.
+
+    Returns
+    -------
+    near : list of str
+        Words of the dictionary one sound away from a digit. Where the vowel alone differs, only those of the
+        texts: accents differ by as much, and the others are mostly names.
+    distant : list of str
+        Words of the dictionary two sounds away from a digit of three sounds or more.
+    common : list of str
+        The other words of the texts.
+    """
+    counts = text_counts()
+    near, distant = set(), set()
+    for word in every_word():
+        if len(word) < 2 or not (word.isascii() and word.isalpha()) or sounds_like_digit(word):
+            continue
+        for phones, digit in itertools.product(pronunciations(word), _digit_variants()):
+            distance = edit_distance(phones, digit, 2)
+            if distance == 1 and (counts[word] >= 2 or not _other_vowel(phones, digit)):
+                near.add(word)
+            elif distance == 2 and len(digit) >= 3:
+                distant.add(word)
+    common = (word for word, count in counts.items() if count >= 2 and len(word) > 1 and word.isalpha())
+    return sorted(near), sorted(distant - near), sorted(set(common) - near - distant)
+
+
+def _other_vowel(first, second):
+    pairs = [(a, b) for a, b in zip(first, second, strict=False) if a != b]
+    return len(first) == len(second) and all(PHONES[phone][0] in "AEIOU" for pair in pairs for phone in pair)
 
 
 def confusable_words(rng):
