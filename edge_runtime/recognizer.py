@@ -50,6 +50,7 @@ class Recognizer(NativeObject):
         self._filter_count = 0 if model.file.frontend is None else model.file.frontend.filter_count
         self._threshold = None if threshold is None else checked_threshold(threshold)
         self._string_silence_ms = None
+        self._idle_after_ms = None
         self._sample_rate = None
         # A recognizer without a rate yet is made for the model's own, so that a model that cannot
         # recognize is refused now; it is replaced when the rate is known.
@@ -79,6 +80,8 @@ class Recognizer(NativeObject):
                 lib.er_recognizer_set_string_silence(self._handle, self._string_silence_ms),
                 "recognizer string silence",
             )
+        if self._idle_after_ms is not None:
+            _check(lib.er_recognizer_set_gate(self._handle, self._idle_after_ms), "recognizer gate")
 
     @property
     def sample_rate(self):
@@ -206,6 +209,27 @@ class Recognizer(NativeObject):
                 "recognizer string silence",
             )
 
+    def set_gate(self, idle_after_s):
+        """Let the network rest while nothing but steady noise comes; after 2 s at first.
+
+        The recognizer is idle from when, for so long, the network has been sure of hearing no word and the energy has
+        stayed within 3 dB of the noise, at whatever level that is. When the energy rises it hears the last half second
+        again from a fresh state, so that no beginning of a word is lost. Times and chunking are as without.
+
+        Parameters
+        ----------
+        idle_after_s : float or None
+            0.5 to 60; None: never.
+        """
+        if idle_after_s is None:
+            self._idle_after_ms = 0
+        elif 0.5 <= float(idle_after_s) <= 60:
+            self._idle_after_ms = round(1000 * float(idle_after_s))
+        else:
+            raise ValueError(f"idle_after_s: expected 0.5 to 60, or None, got {idle_after_s}")
+        with self._exclusive() as handle:
+            _check(lib.er_recognizer_set_gate(handle, self._idle_after_ms), "recognizer gate")
+
     @property
     def ended_strings(self):
         """int : strings of words that have ended since the start or `reset`.
@@ -236,7 +260,7 @@ class Recognizer(NativeObject):
 
     @property
     def is_idle(self):
-        """bool : nothing but noise has come for seconds, and the network rests until something else does."""
+        """bool : the network rests, see `set_gate`."""
         with self._exclusive() as handle:
             return bool(lib.er_recognizer_is_idle(handle))
 

@@ -35,6 +35,7 @@ STAGES = {
     "front end": {
         "frontend.c",
         "filterbank.c",
+        "gate.c",
         "fft.c",
         "mathf.c",
         "stream.c",

@@ -9,6 +9,8 @@ from frontend_reference import filters, power_spectra
 from word_models import babble_audio, babble_model, in_profile_2, tone, tone_model, tone_signal
 
 import edge_runtime as er
+from apps.audio import read_audio
+from apps.demo_samples import samples as demo_samples
 from edge_runtime._native import ffi, lib
 from edge_runtime.format import ModelFile
 
@@ -33,6 +35,21 @@ def recognize(recognizer, samples, chunk=None):
         words += recognizer.accept_waveform(samples[start : start + size])
         start += size
     return words + recognizer.finish()
+
+
+def words_one_by_one(recognizer, signal):
+    """Times of report by C calls with room for one word."""
+    words = ffi.new("er_word[1]")
+    count, consumed = ffi.new("size_t *"), ffi.new("size_t *")
+    data = ffi.from_buffer("float[]", signal)
+    start = 0
+    while start < len(signal):
+        rest = len(signal) - start
+        assert lib.er_recognizer_push(recognizer._handle, data + start, rest, words, 1, count, consumed) == 0
+        yield from [words[0].heard_s] * count[0]
+        start += consumed[0]
+    while lib.er_recognizer_finish(recognizer._handle, words, 1, count) == 0 and count[0] == 1:
+        yield words[0].heard_s
 
 
 def labels(words):
@@ -337,6 +354,133 @@ def test_log_mel_is_the_spectrum_of_the_last_frame(tones):
     np.testing.assert_array_equal(recognizer.log_mel, silence)
 
 
+# ------------------------------------------------------------------------------- idle gate
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return er.Model.default()
+
+
+def noise(duration_s, level_db, seed=16, rate=16000):
+    rng = np.random.default_rng(seed)
+    return (10 ** (level_db / 20) * rng.standard_normal(round(duration_s * rate))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pauses():
+    """Noise, two recordings of four words or more with pauses of three and two seconds before them, noise."""
+    recordings = [read_audio(path)[0] for path, _ in demo_samples()[:2]]
+    parts = [np.zeros(16000 * 3, np.float32), recordings[0], np.zeros(16000 * 2, np.float32), recordings[1]]
+    signal = np.concatenate([*parts, np.zeros(16000 * 2, np.float32)])
+    return signal + noise(len(signal) / 16000, -60)
+
+
+@pytest.mark.parametrize("level_db", [None, -75, -40, -12])
+def test_idle_in_steady_noise_at_any_level(digits, level_db):
+    recognizer = digits.recognizer()
+    signal = np.zeros(16000 * 5, np.float32) if level_db is None else noise(5, level_db)
+    recognizer.accept_waveform(signal[:16000])
+    assert not recognizer.is_idle
+    recognizer.accept_waveform(signal[16000:])
+    assert recognizer.is_idle
+    config = digits.file.frontend
+    last = 32768.0 * signal[-config.window_samples - config.hop_samples :]
+    energies = power_spectra(config, last)[1] @ filters(config).T
+    np.testing.assert_allclose(recognizer.log_mel, np.log(energies + config.log_floor), atol=1e-3)
+    recognizer.accept_waveform(signal[:8000] * np.float32(1.6))  # by 4 dB
+    assert level_db is None or not recognizer.is_idle
+
+
+def test_changing_noise_keeps_it_awake(digits):
+    recognizer = digits.recognizer()
+    signal = noise(10, -40) * np.repeat(np.tile([1, 2], 10), 8000).astype(np.float32)
+    for start in range(0, len(signal), 8000):
+        recognizer.accept_waveform(signal[start : start + 8000])
+        assert not recognizer.is_idle
+
+
+def test_awake_again_is_a_fresh_recognizer(digits, pauses):
+    recognizer = digits.recognizer()
+    recognizer.set_gate(2.7)  # the second pause is shorter
+    words, woken = [], []
+    for start in range(0, len(pauses), 160):
+        was_idle = recognizer.is_idle
+        words += recognizer.accept_waveform(pauses[start : start + 160])
+        if was_idle and not recognizer.is_idle:
+            woken.append(start + 160)
+    assert len(woken) == 1
+    first = (woken[0] - 7680) // 320 * 320
+    fresh = digits.recognizer()
+    fresh.set_gate(None)
+    expected = fresh.accept_waveform(pauses[first:])
+    assert len(expected) > 7
+    assert [(w.label, w.confidence) for w in words] == [(w.label, w.confidence) for w in expected]
+    for field in ("start_s", "end_s", "heard_s"):
+        shifted = [(round(16000 * getattr(w, field)) + first) / 16000 for w in expected]
+        assert [getattr(w, field) for w in words] == shifted
+    np.testing.assert_array_equal(recognizer.posteriors, fresh.posteriors)
+
+
+def test_gate_changes_no_word(digits, pauses):
+    with_gate, without = digits.recognizer(), digits.recognizer()
+    with_gate.set_gate(0.5)
+    without.set_gate(None)
+    idle = 0
+    words = [], []
+    for start in range(0, len(pauses), 320):
+        chunk = pauses[start : start + 320]
+        words[0].extend(with_gate.accept_waveform(chunk))
+        words[1].extend(without.accept_waveform(chunk))
+        idle += with_gate.is_idle
+        assert not without.is_idle
+        assert with_gate.ended_strings == without.ended_strings
+    assert idle > 150
+    assert with_gate.is_idle
+    assert [(w.label, w.string) for w in words[0]] == [(w.label, w.string) for w in words[1]]
+    with_gate.set_gate(None)
+    with_gate.accept_waveform(pauses[:160])
+    assert not with_gate.is_idle
+    assert with_gate.finish() == []
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_any_chunking_gives_the_same_words_with_the_gate(digits, pauses, rate):
+    recognizer = digits.recognizer(rate)
+    recognizer.set_gate(0.5)
+    whole = recognize(recognizer, pauses)
+    assert len(whole) > 7 or rate != 16000
+    for sizes in (97, np.random.default_rng(rate).integers(1, 9000, len(pauses)).tolist()):
+        recognizer.reset()
+        assert not recognizer.is_idle
+        assert recognize(recognizer, pauses, sizes) == whole
+    recognizer.reset()
+    assert list(words_one_by_one(recognizer, pauses)) == [w.heard_s for w in whole]
+
+
+@pytest.mark.parametrize("idle_after_s", [None, 2])
+def test_no_drift(digits, pauses, idle_after_s):
+    """The same words however long the recognizer has been running; with the gate to the last bit."""
+    recognizer = digits.recognizer()
+    recognizer.set_gate(idle_after_s)
+    rounds = []
+    signal = pauses[: len(pauses) // 320 * 320]
+    for i in range(30):
+        words = recognizer.accept_waveform(signal)
+        times = [round(16000 * w.end_s) - i * len(signal) for w in words]
+        rounds.append([(w.label, w.confidence, t) for w, t in zip(words, times, strict=True)])
+        assert [word[0] for word in rounds[i]] == [word[0] for word in rounds[0]]
+    assert len(rounds[0]) > 7
+    if idle_after_s is not None:
+        assert rounds[1:] == [rounds[1]] * 29
+
+
+@pytest.mark.parametrize("idle_after_s", [0.4, 61, float("nan")])
+def test_illegal_gate_is_refused(tones, idle_after_s):
+    with pytest.raises(ValueError, match=r"idle_after_s: expected 0\.5 to 60, or None"):
+        tones.recognizer().set_gate(idle_after_s)
+
+
 # ------------------------------------------------------------------------------- refusals
 
 
@@ -480,6 +624,9 @@ def test_null_arguments_are_refused(tones):
     assert lib.er_recognizer_partial(recognizer, words, ffi.NULL) == wrong
     assert lib.er_recognizer_partial(recognizer, ffi.NULL, ffi.new("uint32_t *")) == wrong
     assert lib.er_recognizer_set_string_silence(recognizer, 19) == wrong
+    assert lib.er_recognizer_set_gate(recognizer, 499) == wrong
+    assert lib.er_recognizer_set_gate(ffi.NULL, 0) == wrong
+    assert lib.er_recognizer_is_idle(ffi.NULL) == 0
     assert lib.er_recognizer_set_string_silence(ffi.NULL, 800) == wrong
     assert lib.er_recognizer_ended_strings(ffi.NULL) == 0
     assert lib.er_recognizer_set_threshold(recognizer, float("nan")) == wrong

@@ -57,7 +57,8 @@ def test_what_is_compared_is_a_recognition(expected):
         lines = [line.split() for line in expected[path]]
         assert tuple(line[1] for line in lines if line[0] == "word") == said
         fields = {line[0]: line for line in lines}
-        assert {"samples", "posteriors", "features", "inputs", "logits", "state"} <= set(fields)
+        assert {"samples", "posteriors", "spectra", "features", "inputs", "logits", "state"} <= set(fields)
+        assert int(fields["idle"][1]) > 0
         assert sum(line[0] == "resampled" for line in lines) == 4
 
 

@@ -419,6 +419,14 @@ er_status er_recognizer_set_threshold(er_recognizer *recognizer, float threshold
 /* As the functions of the decoder. */
 er_status er_recognizer_set_string_silence(er_recognizer *recognizer, uint32_t silence_ms);
 uint32_t er_recognizer_ended_strings(const er_recognizer *recognizer);
+
+/* The idle gate. After so long a time in which blank won clearly at every step and the energy stayed within 3 dB of a
+ * level that follows the noise, front end and network rest, until the energy rises above that. Then they start
+ * from their fresh state with the last 0.48 s (and up to a step more, so that steps begin where they would have), of which
+ * the gate keeps a copy: what is heard from there on is what a fresh recognizer would hear, at the times of this stream.
+ * Decided every 10 ms of the signal itself, so that any chunking gives the same words. 500 .. 60000, or 0 for never
+ * (er_recognizer_push_cepstra: never); at first 2000. */
+er_status er_recognizer_set_gate(er_recognizer *recognizer, uint32_t idle_after_ms);
 er_status er_recognizer_partial(const er_recognizer *recognizer, er_word *word_out, uint32_t *found_out);
 
 /* Any chunking gives the same words. samples: float [shape=(count)], mono, full scale 1.0, at the
@@ -442,14 +450,13 @@ er_status er_recognizer_finish(er_recognizer *recognizer, er_word *words_out, si
  * [shape=(output_size)]; before the first step all zero. */
 er_status er_recognizer_posteriors(const er_recognizer *recognizer, float *posteriors_out);
 
-/* 1 while the recognizer is idle: nothing but noise has come for seconds, and the network rests until something else
- * does; else 0, as for null. */
+/* 1 while the recognizer is idle, see er_recognizer_set_gate; else 0, as for null. */
 uint32_t er_recognizer_is_idle(const er_recognizer *recognizer);
 
 /* Spectrum of the last frame for displays: natural logarithms of the energies in the mel filters, low to high, float
  * [shape=(filter_count)] of the front end; samples at int16 scale, so ln(log_floor) is silence and some 25 the
- * loudest. Before the first frame, and with ready cepstra, silence. */
-er_status er_recognizer_log_mel(const er_recognizer *recognizer, float *log_mel_out);
+ * loudest. Before the first frame, and with ready cepstra, silence. Goes on while the recognizer is idle. */
+er_status er_recognizer_log_mel(er_recognizer *recognizer, float *log_mel_out);
 
 /* cffi: end */
 

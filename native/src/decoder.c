@@ -17,7 +17,8 @@
 enum {
     NO_RUN = -1,
     SAMPLES_PER_MS = ER_SAMPLE_RATE / 1000,
-    STRING_SILENCE_MS = 800     /* at first; the bounds are those of the header */
+    STRING_SILENCE_MS = 800,    /* at first; the bounds are those of the header */
+    CLEAR_MARGIN = 3            /* blank wins clearly if every other output is e^-3 as probable at most */
 };
 
 struct er_decoder {
@@ -36,6 +37,7 @@ struct er_decoder {
     float run_confidence;       /* its greatest probability so far */
     int64_t previous_end;       /* end of the last word, reported or not, in samples */
     uint64_t string_steps;      /* step_count when the run of the last reported word had ended */
+    uint64_t blank_steps;       /* in turn, up to the last step, that blank won clearly */
     int string_is_open;         /* words have been reported since a string ended */
     uint32_t ended_strings;
 };
@@ -148,6 +150,7 @@ void er_decoder_reset(er_decoder *decoder)
     decoder->string_steps = 0;
     decoder->string_is_open = 0;
     decoder->ended_strings = 0;
+    decoder->blank_steps = 0;
 }
 
 /* Written so that not-a-number is refused. */
@@ -197,6 +200,21 @@ static uint32_t score_step(er_decoder *decoder, const int16_t *logits)
         }
     }
     return best;
+}
+
+/* Does blank, the best output of the last step, win clearly? */
+static int blank_is_clear(const er_decoder *decoder)
+{
+    const uint32_t blank = decoder->model->decoder.blank;
+    const int32_t limit = decoder->scores[blank] - (int32_t)((float)CLEAR_MARGIN / decoder->score_unit);
+    uint32_t i;
+
+    for (i = 0; i < decoder->model->output_size; i++) {
+        if (i != blank && decoder->scores[i] > limit) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 /* Sum of e^(score - best score) over the outputs: the denominator of the softmax, at least 1. */
@@ -346,9 +364,12 @@ er_status er_decoder_push(er_decoder *decoder, const int16_t *logits, size_t ste
             }
             end_run(decoder, due);
         }
-        if (best != decoder->model->decoder.blank) {
+        if (best == decoder->model->decoder.blank) {
+            decoder->blank_steps = blank_is_clear(decoder) ? decoder->blank_steps + 1 : 0;
+        } else {
             const float probability = 1.0f / softmax_sum(decoder, decoder->scores[best]);
 
+            decoder->blank_steps = 0;
             decoder->run = (int32_t)best;
             if (probability > decoder->run_confidence) {
                 decoder->run_confidence = probability;
@@ -383,4 +404,28 @@ er_status er_decoder_finish(er_decoder *decoder, er_word *words_out, size_t capa
     }
     *word_count_out = words;
     return ER_OK;
+}
+
+uint64_t er_decoder_blank_steps(const er_decoder *decoder)
+{
+    return decoder->blank_steps;
+}
+
+/* The steps are counted that the network would have made, so that strings end when they would have. */
+void er_decoder_rest(er_decoder *decoder, uint64_t position)
+{
+    const int64_t reach = decoder->reach_samples;
+    const uint64_t steps =
+        (int64_t)position < reach ? 0 : (uint64_t)(((int64_t)position - reach) / decoder->step_samples);
+
+    if (steps > decoder->step_count) {
+        decoder->step_count = steps;
+        end_string(decoder);
+    }
+}
+
+void er_decoder_wake(er_decoder *decoder, uint64_t position)
+{
+    decoder->step_count = position / (uint64_t)decoder->step_samples;
+    decoder->blank_steps = 0;
 }

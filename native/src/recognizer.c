@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The recognizer: resampler -> front end -> network -> decoder in one block of memory.
+ * The recognizer: resampler -> front end -> network -> decoder in one block of memory, and the idle gate beside the
+ * front end.
  *
  * Data move one small step at a time and never beyond a word for which the caller has no room: the
  * stages hold at most one block of samples and one step of logits. advance() moves what is inside;
  * new input is taken only when nothing inside can move any more. Hence the words cannot depend on
- * how the input is cut into calls.
+ * how the input is cut into calls; and the gate decides after each frame, when all that its samples gave is done.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "decoder.h"
 #include "edge_runtime.h"
 #include "frontend.h"
+#include "gate.h"
 #include "mathf.h"
 #include "memory.h"
 #include "model.h"
@@ -20,7 +22,8 @@
 
 enum {
     BLOCK_SAMPLES = 160,
-    QUIET_SAMPLES = 4800        /* 0.3 s: what er_recognizer_finish appends */
+    QUIET_SAMPLES = 4800,       /* 0.3 s: what er_recognizer_finish appends */
+    IDLE_AFTER_MS = 2000        /* at first; the bounds are those of the header */
 };
 
 typedef enum er_recognizer_phase {
@@ -55,7 +58,10 @@ struct er_recognizer {
     int logits_are_due;         /* the decoder has not taken logits[] yet */
     size_t held;                /* 1: the first sample or frame of the next call is already inside */
     er_recognizer_phase phase;
-    uint32_t idle;
+    er_gate gate;
+    uint32_t idle_after_ms;     /* 0: never idle */
+    uint32_t idle;              /* front end and network rest */
+    uint64_t woken_at;          /* sample of 16 kHz at which the last rest ended */
 };
 
 /* Where the words of a call go. */
@@ -69,6 +75,7 @@ typedef struct er_word_sink {
 typedef struct er_recognizer_layout {
     void *resampler, *frontend, *stream, *decoder;
     size_t resampler_size, frontend_size, stream_size, decoder_size;
+    er_gate gate;
     float *features;
     void *quantized;
     int16_t *logits;
@@ -76,6 +83,12 @@ typedef struct er_recognizer_layout {
 } er_recognizer_layout;
 
 /* ---------------------------------------------------------------------------------- life cycle */
+
+/* Samples of 16 kHz per step of the network. */
+static uint32_t step_samples(const er_model *model)
+{
+    return model->frontend.hop_samples * model->frontend.stack;
+}
 
 /* Lay out a recognizer behind base, or only count with base null. */
 static er_status lay_out(er_recognizer_layout *layout, char *base, const er_model *model,
@@ -107,6 +120,7 @@ static er_status lay_out(er_recognizer_layout *layout, char *base, const er_mode
     layout->features = er_memory_take(base, &used, model->input_size, sizeof(float));
     layout->quantized = er_memory_take(base, &used, model->input_size, sizeof(int16_t));
     layout->logits = er_memory_take(base, &used, model->output_size, sizeof(int16_t));
+    er_gate_init(&layout->gate, step_samples(model), base, &used);
     layout->size = used;
     return ER_OK;
 }
@@ -142,6 +156,8 @@ er_status er_recognizer_init(void *memory, size_t memory_size, const er_model *m
     recognizer->features = layout.features;
     recognizer->quantized = layout.quantized;
     recognizer->logits = layout.logits;
+    recognizer->gate = layout.gate;
+    recognizer->idle_after_ms = IDLE_AFTER_MS;
     if (layout.resampler_size != 0) {
         status = er_resampler_init(layout.resampler, layout.resampler_size, sample_rate,
                                    &recognizer->resampler);
@@ -203,7 +219,7 @@ void er_recognizer_destroy(er_recognizer *recognizer)
     }
 }
 
-/* The threshold and the silence that ends a string are settings, not history: they stay. */
+/* Threshold, the silence that ends a string and the gate's time are settings, not history: they stay. */
 void er_recognizer_reset(er_recognizer *recognizer)
 {
     if (recognizer == NULL) {
@@ -220,6 +236,9 @@ void er_recognizer_reset(er_recognizer *recognizer)
     recognizer->logits_are_due = 0;
     recognizer->held = 0;
     recognizer->phase = PHASE_IDLE;
+    er_gate_reset(&recognizer->gate);
+    recognizer->idle = 0;
+    recognizer->woken_at = 0;
 }
 
 er_status er_recognizer_set_threshold(er_recognizer *recognizer, float threshold)
@@ -232,6 +251,16 @@ er_status er_recognizer_set_string_silence(er_recognizer *recognizer, uint32_t s
 {
     return recognizer == NULL ? ER_ERROR_ARGUMENT
                               : er_decoder_set_string_silence(recognizer->decoder, silence_ms);
+}
+
+/* A recognizer that is idle wakes after the present frame. */
+er_status er_recognizer_set_gate(er_recognizer *recognizer, uint32_t idle_after_ms)
+{
+    if (recognizer == NULL || (idle_after_ms != 0 && (idle_after_ms < 500 || idle_after_ms > 60000))) {
+        return ER_ERROR_ARGUMENT;
+    }
+    recognizer->idle_after_ms = idle_after_ms;
+    return ER_OK;
 }
 
 /* ------------------------------------------------------------------------------------- stages */
@@ -257,14 +286,17 @@ static er_status step_network(er_recognizer *recognizer)
     return status;
 }
 
-/* The decoder counts samples of 16 kHz. At another rate the resampler wanted some more before them. */
+/* The decoder counts samples of 16 kHz. What the gate kept was heard when the gate opened, and at another rate the
+ * resampler wanted some more. */
 static void delay_word(const er_recognizer *recognizer, er_word *word)
 {
-    if (recognizer->resampler != NULL) {
-        const uint64_t count = (uint64_t)(word->heard_s * (double)ER_SAMPLE_RATE + 0.5);
+    uint64_t count = (uint64_t)(word->heard_s * (double)ER_SAMPLE_RATE + 0.5);
 
-        word->heard_s = er_resampler_arrival_s(recognizer->resampler, count);
+    if (count < recognizer->woken_at) {
+        count = recognizer->woken_at;
     }
+    word->heard_s = recognizer->resampler == NULL ? (double)count / (double)ER_SAMPLE_RATE
+                                                  : er_resampler_arrival_s(recognizer->resampler, count);
 }
 
 /* Hand waiting logits to the decoder. One step reports at most one word, and there is room. */
@@ -284,21 +316,69 @@ static er_status decode(er_recognizer *recognizer, er_word_sink *sink)
     return status;
 }
 
-/* Samples of pcm into the front end until it gives a feature vector; that goes to the network. */
-static er_status extract(er_recognizer *recognizer)
+/* Samples into the front end until it gives a feature vector; that goes to the network. */
+static er_status extract(er_recognizer *recognizer, const float *samples, size_t count, size_t *used)
 {
-    er_sample_block *pcm = &recognizer->pcm;
     size_t frames = 0;
-    size_t used = 0;
     er_status status =
-        er_frontend_push(recognizer->frontend, pcm->samples + pcm->begin, pcm->end - pcm->begin,
-                         recognizer->features, 1, &frames, &used);
+        er_frontend_push(recognizer->frontend, samples, count, recognizer->features, 1, &frames, used);
 
-    pcm->begin += used;
     if (status == ER_OK && frames == 1) {
         status = step_network(recognizer);
     }
     return status;
+}
+
+/* The samples that the gate kept. */
+static er_status extract_again(er_recognizer *recognizer)
+{
+    const float *samples;
+    const size_t count = er_gate_replay(&recognizer->gate, &samples);
+    size_t used = 0;
+    const er_status status = extract(recognizer, samples, count, &used);
+
+    recognizer->gate.replay += used;
+    return status;
+}
+
+/* Samples of pcm, at most to the end of the gate's frame, into the gate and, unless idle, the front end. */
+static er_status hear(er_recognizer *recognizer)
+{
+    er_sample_block *pcm = &recognizer->pcm;
+    const float *samples = pcm->samples + pcm->begin;
+    const uint32_t room = er_gate_room(&recognizer->gate);
+    size_t used = pcm->end - pcm->begin < room ? pcm->end - pcm->begin : room;
+    er_status status = ER_OK;
+
+    if (!recognizer->idle) {
+        status = extract(recognizer, samples, used, &used);
+    }
+    er_gate_take(&recognizer->gate, samples, used);
+    pcm->begin += used;
+    return status;
+}
+
+/* A frame of the gate is full. Asleep after a time in which blank won clearly at every step and no frame stood out;
+ * awake again, with fresh front end and network and all that the gate kept, from a frame that does. */
+static void pass_gate(er_recognizer *recognizer)
+{
+    er_gate *gate = &recognizer->gate;
+    const uint32_t step = step_samples(recognizer->model);
+    const uint64_t wait = (uint64_t)recognizer->idle_after_ms * (ER_SAMPLE_RATE / 1000);
+
+    er_gate_end_frame(gate);
+    if (!recognizer->idle) {
+        recognizer->idle = wait > 0 && (uint64_t)gate->steady_frames * ER_GATE_FRAME >= wait &&
+                           er_decoder_blank_steps(recognizer->decoder) * step >= wait;
+    } else if (wait == 0 || gate->stands_out) {
+        recognizer->idle = 0;
+        recognizer->woken_at = gate->position;
+        er_frontend_reset(recognizer->frontend);
+        er_stream_reset(recognizer->stream);
+        er_decoder_wake(recognizer->decoder, er_gate_rewind(gate, step));
+    } else {
+        er_decoder_rest(recognizer->decoder, gate->position);
+    }
 }
 
 /* Samples of input through the resampler into the empty block pcm. */
@@ -334,8 +414,12 @@ static er_status advance(er_recognizer *recognizer, er_word_sink *sink, int *dra
     while (status == ER_OK && sink->count < sink->capacity) {
         if (recognizer->logits_are_due) {
             status = decode(recognizer, sink);
+        } else if (recognizer->gate.replay < recognizer->gate.position) {
+            status = extract_again(recognizer);
+        } else if (er_gate_room(&recognizer->gate) == 0) {
+            pass_gate(recognizer);
         } else if (recognizer->pcm.begin < recognizer->pcm.end) {
-            status = extract(recognizer);
+            status = hear(recognizer);
         } else if (recognizer->input.begin < recognizer->input.end) {
             status = resample(recognizer);
         } else {
@@ -465,6 +549,8 @@ static er_status drain_step(er_recognizer *recognizer, er_word_sink *sink)
         if (count < BLOCK_SAMPLES) {
             recognizer->phase = PHASE_DRAIN_FRONTEND;
         }
+    } else if (recognizer->phase == PHASE_DRAIN_FRONTEND && recognizer->idle) {
+        recognizer->phase = PHASE_DRAIN_DECODER;
     } else if (recognizer->phase == PHASE_DRAIN_FRONTEND) {
         status = er_frontend_flush(recognizer->frontend, (QUIET_SAMPLES + hop - 1) / hop,
                                    recognizer->features, 1, &count);
@@ -548,11 +634,41 @@ uint32_t er_recognizer_is_idle(const er_recognizer *recognizer)
     return recognizer == NULL ? 0 : recognizer->idle;
 }
 
-er_status er_recognizer_log_mel(const er_recognizer *recognizer, float *log_mel_out)
+/* The front end rests while idle, and starts afresh afterwards: it can be used for what the gate keeps. Two frames,
+ * so that the samples of the second one have one before them. */
+static er_status extract_last_frame(er_recognizer *recognizer)
 {
+    const er_frontend_config *config = &recognizer->model->frontend;
+    er_gate *gate = &recognizer->gate;
+    er_status status = ER_OK;
+
+    er_frontend_reset(recognizer->frontend);
+    gate->replay = gate->position - (config->window_samples + config->hop_samples);
+    while (status == ER_OK && gate->replay < gate->position) {
+        const float *samples;
+        const size_t count = er_gate_replay(gate, &samples);
+        size_t frames, used = 0;
+
+        status = er_frontend_push(recognizer->frontend, samples, count, recognizer->features, 1, &frames,
+                                  &used);
+        gate->replay += used;
+    }
+    gate->replay = gate->position;
+    return status;
+}
+
+er_status er_recognizer_log_mel(er_recognizer *recognizer, float *log_mel_out)
+{
+    er_status status = ER_OK;
+
     if (recognizer == NULL || log_mel_out == NULL) {
         return ER_ERROR_ARGUMENT;
     }
-    er_frontend_log_mel(recognizer->frontend, log_mel_out);
-    return ER_OK;
+    if (recognizer->idle) {
+        status = extract_last_frame(recognizer);
+    }
+    if (status == ER_OK) {
+        er_frontend_log_mel(recognizer->frontend, log_mel_out);
+    }
+    return status;
 }

@@ -234,21 +234,26 @@ void er_resampler_reset(er_resampler *resampler)
 /* ------------------------------------------------------------------------------------ streaming */
 
 /* One output sample. LANES independent partial sums, added up in a fixed order: the compiler may
- * vectorize them without changing a rounding. */
+ * vectorize them without changing a rounding. As an array they would stay in memory, at four times the cost. */
 static float filter_at(const er_resampler *resampler)
 {
-    const float *weight = resampler->weights + (size_t)resampler->phase * resampler->taps;
-    const float *sample = resampler->buffer + resampler->offset;
-    float sum[LANES] = {0};
-    uint32_t tap;
-    uint32_t lane;
+    const float *w = resampler->weights + (size_t)resampler->phase * resampler->taps;
+    const float *x = resampler->buffer + resampler->offset;
+    const float *const end = w + resampler->taps;
+    float sum_0 = 0.0f, sum_1 = 0.0f, sum_2 = 0.0f, sum_3 = 0.0f;
+    float sum_4 = 0.0f, sum_5 = 0.0f, sum_6 = 0.0f, sum_7 = 0.0f;
 
-    for (tap = 0; tap < resampler->taps; tap += LANES) {
-        for (lane = 0; lane < LANES; lane++) {
-            sum[lane] += weight[tap + lane] * sample[tap + lane];
-        }
+    for (; w < end; w += LANES, x += LANES) {
+        sum_0 += w[0] * x[0];
+        sum_1 += w[1] * x[1];
+        sum_2 += w[2] * x[2];
+        sum_3 += w[3] * x[3];
+        sum_4 += w[4] * x[4];
+        sum_5 += w[5] * x[5];
+        sum_6 += w[6] * x[6];
+        sum_7 += w[7] * x[7];
     }
-    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    return ((sum_0 + sum_4) + (sum_2 + sum_6)) + ((sum_1 + sum_5) + (sum_3 + sum_7));
 }
 
 /* Drop the samples that no later sum needs. The step from one output to the next can pass the end

@@ -268,6 +268,7 @@ static er_status use_recognizer(bench *b, size_t *work_out)
 
     TRY(er_recognizer_set_threshold(b->recognizer, 0.0f));
     TRY(er_recognizer_set_string_silence(b->recognizer, 500));
+    TRY(er_recognizer_set_gate(b->recognizer, 500));
     for (begin = 0; begin < b->count; begin += consumed) {
         const size_t size = b->count - begin < PIECE ? b->count - begin : PIECE;
 

@@ -3,7 +3,8 @@
  * One recording through everything the library does, printed so that two machines can be compared
  * bit for bit: recognize [--kernel NAME] MODEL.ernn RECORDING [--logits | --no-resampling]
  *
- * RECORDING: a WAV file of 16-bit mono PCM at 16 kHz, or the bare samples. It is pushed in pieces of
+ * RECORDING: a WAV file of 16-bit mono PCM at 16 kHz, or the bare samples. After a second of silence, so that the
+ * gate opens for it (not with --no-resampling), it is pushed in pieces of
  * 10 ms through a recognizer, whose words, posteriors and spectra are printed; and once more by hand through
  * front end, quantization and stream, whose outputs are printed as CRC-32 of their bytes. Resampled,
  * as if it had been taken at other rates, it is printed the same way. Floats are in hexadecimal.
@@ -20,7 +21,7 @@
 #include "files.h"
 #include "model.h"      /* the front end's parameters in a model have no public reader */
 
-enum { PIECE = ER_SAMPLE_RATE / 100, QUIET_FRAMES = 30, WORDS = 4 };
+enum { PIECE = ER_SAMPLE_RATE / 100, QUIET_FRAMES = 30, WORDS = 4, REST_PIECES = 100, IDLE_AFTER_MS = 500 };
 
 static void check(er_status status, const char *what)
 {
@@ -39,28 +40,42 @@ static void print_words(const er_model *model, const er_word *words, size_t coun
     }
 }
 
+/* One piece, or less. */
+static void push(er_recognizer *recognizer, const er_model *model, const float *samples, size_t count)
+{
+    er_word words[WORDS];
+    size_t begin, word_count, consumed;
+
+    for (begin = 0; begin < count; begin += consumed) {
+        check(er_recognizer_push(recognizer, samples + begin, count - begin, words, WORDS, &word_count, &consumed),
+              "er_recognizer_push");
+        print_words(model, words, word_count);
+    }
+}
+
 /* Words as they come, and the posteriors and spectra after each piece. */
-static void recognize(const er_model *model, const er_model_info *info, const float *samples, size_t count)
+static void recognize(const er_model *model, const er_model_info *info, const float *samples, size_t count,
+                      int with_gate)
 {
     const size_t pieces = (count + PIECE - 1) / PIECE, filters = model->frontend.filter_count;
     float *spectra = take_memory(pieces * filters * sizeof *spectra);
     float *posteriors = take_memory(pieces * info->output_size * sizeof *posteriors);
+    static const float silence[PIECE];
     er_recognizer *recognizer;
     er_word words[WORDS];
-    size_t i, word_count, consumed;
+    size_t i, word_count, idle = 0;
 
     check(er_recognizer_create(model, ER_SAMPLE_RATE, &recognizer), "er_recognizer_create");
+    check(er_recognizer_set_gate(recognizer, with_gate ? IDLE_AFTER_MS : 0), "er_recognizer_set_gate");
+    for (i = 0; with_gate && i < REST_PIECES; i++) {
+        push(recognizer, model, silence, PIECE);
+        idle += er_recognizer_is_idle(recognizer);
+    }
     for (i = 0; i < pieces; i++) {
-        size_t begin = i * PIECE;
-        const size_t end = count - begin < PIECE ? count : begin + PIECE;
+        const size_t begin = i * PIECE;
 
-        while (begin < end) {
-            check(er_recognizer_push(recognizer, samples + begin, end - begin, words, WORDS, &word_count,
-                                     &consumed),
-                  "er_recognizer_push");
-            print_words(model, words, word_count);
-            begin += consumed;
-        }
+        push(recognizer, model, samples + begin, count - begin < PIECE ? count - begin : PIECE);
+        idle += er_recognizer_is_idle(recognizer);
         check(er_recognizer_posteriors(recognizer, posteriors + i * info->output_size),
               "er_recognizer_posteriors");
         check(er_recognizer_log_mel(recognizer, spectra + i * filters), "er_recognizer_log_mel");
@@ -74,6 +89,7 @@ static void recognize(const er_model *model, const er_model_info *info, const fl
     printf("spectra %zu x %zu crc %08" PRIx32 "\n", pieces, filters,
            er_crc32(spectra, pieces * filters * sizeof *spectra));
     printf("strings %" PRIu32 "\n", er_recognizer_ended_strings(recognizer));
+    printf("idle %zu\n", idle);
     er_recognizer_destroy(recognizer);
     free(posteriors);
     free(spectra);
@@ -212,7 +228,7 @@ int main(int argc, char **argv)
     }
     fprintf(stderr, "kernel %s\n", info.kernel);
     printf("samples %zu crc %08" PRIx32 "\n", count, er_crc32(samples, count * sizeof *samples));
-    recognize(model, &info, samples, count);
+    recognize(model, &info, samples, count, with_resampling);
     for (k = 0; with_resampling && k < sizeof rates / sizeof *rates; k++) {
         resample(rates[k], samples, count);
     }
