@@ -6,6 +6,7 @@ import tempfile
 
 import builds
 import hypothesis
+import pytest
 
 # The processes of a run share the cores; and sums of floats are the same however many cores there are.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,3 +38,13 @@ def pytest_terminal_summary(terminalreporter):
     if lines:
         terminalreporter.section("figures")
         terminalreporter.write_line("\n".join(sorted(lines)))
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory):
+    """Path of a model that tells tones apart, as str."""
+    from word_models import tone_model
+
+    path = tmp_path_factory.mktemp("model") / "tone.ernn"
+    path.write_bytes(tone_model(threshold=0.5))
+    return str(path)

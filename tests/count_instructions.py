@@ -243,6 +243,13 @@ def rows():
     return lines
 
 
+def write_table(path, table):
+    """Put a table into a document, between its markers."""
+    before, rest = path.read_text(encoding="utf-8").split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    path.write_text(before + MARKERS[0] + table + MARKERS[1] + after, encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="put the table into this file")
@@ -250,10 +257,7 @@ def main():
     table = "\n".join(rows()) + "\n"
     print(table, end="")
     if arguments.write:
-        text = arguments.write.read_text(encoding="utf-8")
-        before, rest = text.split(MARKERS[0])
-        after = rest.split(MARKERS[1])[1]
-        arguments.write.write_text(before + MARKERS[0] + table + MARKERS[1] + after, encoding="utf-8")
+        write_table(arguments.write, table)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import tempfile
 import builds
 import count_instructions
 import targets
-from count_instructions import MARKERS, inference_files
+from count_instructions import inference_files, write_table
 from targets import TARGETS
 
 #: Names of the model, the newest first.
@@ -265,10 +265,7 @@ def main():
     table = "\n".join(rows()) + "\n"
     print(f"{model_program()} {model_version()}\n{table}", end="")
     if arguments.write:
-        text = arguments.write.read_text(encoding="utf-8")
-        before, rest = text.split(MARKERS[0])
-        after = rest.split(MARKERS[1])[1]
-        arguments.write.write_text(before + MARKERS[0] + table + MARKERS[1] + after, encoding="utf-8")
+        write_table(arguments.write, table)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import wave
 
 import numpy as np
 import pytest
-from word_models import tone_model, tone_signal
+from word_models import tone_signal
 
 from apps.audio import AudioError, open_audio, read_audio
 from apps.demo_samples import samples
@@ -27,13 +27,6 @@ from edge_runtime.model import DEFAULT_MODEL
 
 SAID = ["one", "two", "three", "four"]
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def model_path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tone.ernn"
-    path.write_bytes(tone_model(threshold=0.5))
-    return str(path)
 
 
 def encode(samples, kind):

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from word_models import tone, tone_model, tone_signal
+from word_models import tone, tone_signal
 
 import edge_runtime as er
 from apps.corpus import Utterance, data_folder, read_split
@@ -106,13 +106,6 @@ def test_measures_that_do_not_apply_are_none():
 
 
 # --------------------------------------------------------------------------------- command
-
-
-@pytest.fixture(scope="module")
-def model_path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tone.ernn"
-    path.write_bytes(tone_model(threshold=0.5))
-    return str(path)
 
 
 def write_corpus(folder, rows, rate=16000):

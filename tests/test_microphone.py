@@ -14,7 +14,7 @@ import wave
 import numpy as np
 import pytest
 from virtual_microphone import VirtualMicrophone, missing
-from word_models import tone_model, tone_signal
+from word_models import tone_signal
 
 from apps.audio import read_audio
 from apps.demo_samples import samples
@@ -33,13 +33,6 @@ def microphone():
         pytest.skip(lack)
     with VirtualMicrophone() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def model_path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tone.ernn"
-    path.write_bytes(tone_model(threshold=0.5))
-    return str(path)
 
 
 def write_wav(path, signal_samples, rate):
