@@ -15,6 +15,7 @@ const BAR_FALL_S = 0.2; // a spike of one step is 20 ms: too short to be seen
 const DIGITS = { zero: "0", oh: "oh", one: "1", two: "2", three: "3", four: "4", five: "5", six: "6", seven: "7", eight: "8", nine: "9" };
 const NAMES = { unknown: "?" };
 const DIGITS_SHOWN = 30; // of a string
+const STOPS = [0, 1, 2, 3, 4].map((i) => `spectrum-${i}`); // colors of the spectrogram, defined in page.css
 const SPECTRUM_SPAN = 90; // bytes between the first and the last color, at least: 0.1 nepers of energy each
 
 const view = {
@@ -57,6 +58,8 @@ function connect() {
 function lose(why) {
   socket = null;
   $("partial").textContent = "";
+  view.posteriors = [];
+  view.peak = view.rms = METER_FLOOR_DB;
   const wait = RETRIES_S[Math.min(retry++, RETRIES_S.length - 1)];
   showState("lost", `${why}, trying again`);
   setTimeout(connect, 1000 * wait);
@@ -184,7 +187,7 @@ function showState(state, words) {
 
 // --------------------------------------------------------------------------------------- spectrogram
 
-// Steps are bytes in a ring, painted into a canvas as wide as the ring and as high as there are filters;
+// Steps are columns of bytes in a ring, painted into a canvas as wide as the ring and as high as there are filters;
 // drawing stretches that over the visible one.
 const spectrogram = {
   canvas: $("spectrogram"),
@@ -194,6 +197,7 @@ const spectrogram = {
   end: 0, // number of the step after the last
   low: 0, high: 255, // bytes that get the first and the last color
   colors: new Uint32Array(256),
+  palette: {},
 
   clear() {
     this.end = 0;
@@ -251,7 +255,9 @@ const spectrogram = {
 
   // Colors of the bytes: the quiet quarter of what is seen gets the first one, its peaks the last.
   setColors() {
-    const stops = [0, 1, 2, 3, 4].map((i) => rgb(style(`--spectrum-${i}`)));
+    const style = getComputedStyle(document.documentElement);
+    for (const name of ["ink", "accent", ...STOPS]) this.palette[name] = style.getPropertyValue(`--${name}`).trim();
+    const stops = STOPS.map((name) => rgb(this.palette[name]));
     for (let byte = 0; byte < 256; byte++) {
       const x = Math.min(Math.max((byte - this.low) / (this.high - this.low), 0), 1) * (stops.length - 1);
       const i = Math.min(Math.floor(x), stops.length - 2);
@@ -288,7 +294,7 @@ const spectrogram = {
     const height = Math.round(canvas.clientHeight * ratio);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const pen = canvas.getContext("2d");
-    pen.fillStyle = style("--spectrum-0");
+    pen.fillStyle = this.palette[STOPS[0]];
     pen.fillRect(0, 0, width, height);
     if (!this.filters) return;
     const steps = canvas.clientWidth < 600 ? STEPS / 2 : STEPS;
@@ -311,30 +317,30 @@ const spectrogram = {
     pen.textBaseline = "middle";
     pen.lineJoin = "round";
     pen.lineWidth = 5 * ratio;
-    pen.strokeStyle = style("--card");
+    pen.strokeStyle = this.palette[STOPS[0]];
     for (const word of view.words.slice(-40)) {
       const [left, right] = [at(word.start_step), at(word.end_step)];
       if (right < 0) continue;
-      pen.fillStyle = style("--accent");
+      pen.fillStyle = this.palette.accent;
       pen.fillRect(left + ratio, height - 3 * ratio, right - left - 2 * ratio, 3 * ratio);
-      pen.fillStyle = style("--ink");
+      pen.fillStyle = this.palette.ink;
       pen.strokeText(word.text, (left + right) / 2, height - 1.2 * size);
       pen.fillText(word.text, (left + right) / 2, height - 1.2 * size);
     }
   },
 };
 
-const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
 // Of "#rrggbb".
 const rgb = (color) => [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
 
 // ---------------------------------------------------------------------------------------------- draw
 
+const FRAME_S = 1 / 40; // at least: there are 25 messages a second
 let drawn = performance.now();
 
 function draw(now) {
   requestAnimationFrame(draw);
+  if (now - drawn < 1000 * FRAME_S) return;
   const passed_s = Math.min((now - drawn) / 1000, 0.25);
   const moving = view.hold > METER_FLOOR_DB || view.bars.some(({ shown }) => shown > 0.002);
   if (!view.dirty && !moving) return;
@@ -353,7 +359,7 @@ function drawMeter(now, passed_s) {
   if (now > view.holdUntil) view.hold = Math.max(view.peak, view.hold - HOLD_DB_PER_S * passed_s, METER_FLOOR_DB);
   const share = (level_db) => Math.min(Math.max(1 - level_db / METER_FLOOR_DB, 0), 1);
   $("meter-fill").style.clipPath = `inset(0 ${100 * (1 - share(view.rms))}% 0 0)`;
-  $("meter-hold").style.left = `${100 * share(view.hold)}%`;
+  $("meter-hold").style.transform = `translateX(${-100 * (1 - share(view.hold))}%)`;
 }
 
 function drawBars(passed_s) {
