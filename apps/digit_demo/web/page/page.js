@@ -9,6 +9,7 @@ const SILENCE_S = 4; // without a message (the server sends one a second) the co
 const RETRIES_S = [0.3, 0.7, 1.5, 3]; // the last one again and again
 const STEPS = 500; // of the network in the spectrogram, half of them where it is narrow
 const METER_FLOOR_DB = -60;
+const LEVEL_FALL_DB_PER_S = 80;
 const HOLD_S = 1.5; // of the greatest peak
 const HOLD_DB_PER_S = 30; // then it falls
 const BAR_FALL_S = 0.2; // a spike of one step is 20 ms: too short to be seen
@@ -21,7 +22,7 @@ const SPECTRUM_SPAN = 90; // bytes between the first and the last color, at leas
 const view = {
   facts: null,
   words: [], // all that are known
-  peak: METER_FLOOR_DB, rms: METER_FLOOR_DB, hold: METER_FLOOR_DB, holdUntil: 0,
+  peak: METER_FLOOR_DB, rms: METER_FLOOR_DB, shownLevel: METER_FLOOR_DB, hold: METER_FLOOR_DB, holdUntil: 0,
   posteriors: [], bars: [],
   begun: false, // the first sound has been drawn
   dirty: true,
@@ -357,8 +358,9 @@ function draw(now) {
 
 function drawMeter(now, passed_s) {
   if (now > view.holdUntil) view.hold = Math.max(view.peak, view.hold - HOLD_DB_PER_S * passed_s, METER_FLOOR_DB);
+  view.shownLevel = Math.max(view.rms, view.shownLevel - LEVEL_FALL_DB_PER_S * passed_s);
   const share = (level_db) => Math.min(Math.max(1 - level_db / METER_FLOOR_DB, 0), 1);
-  $("meter-fill").style.clipPath = `inset(0 ${100 * (1 - share(view.rms))}% 0 0)`;
+  $("meter-fill").style.clipPath = `inset(0 ${100 * (1 - share(view.shownLevel))}% 0 0)`;
   $("meter-hold").style.transform = `translateX(${-100 * (1 - share(view.hold))}%)`;
 }
 
@@ -377,9 +379,9 @@ const decibels = (level) => (level <= -99 ? "−∞" : String(Math.round(level))
 
 // What need not be quick: numbers to read, contrast.
 function refresh() {
-  $("level").textContent = `${decibels(view.rms)} dBFS`;
+  $("level").textContent = `${decibels(view.shownLevel)} dBFS`;
   $("peak").textContent = view.hold > METER_FLOOR_DB ? `peak ${decibels(view.hold)}` : "";
-  $("meter").setAttribute("aria-valuenow", Math.round(Math.max(view.rms, METER_FLOOR_DB)));
+  $("meter").setAttribute("aria-valuenow", Math.round(Math.max(view.shownLevel, METER_FLOOR_DB)));
   view.bars.forEach(({ bar }, index) => bar.setAttribute("aria-valuenow", view.posteriors[index] ?? 0));
   spectrogram.fitContrast();
 }
