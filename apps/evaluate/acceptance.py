@@ -147,7 +147,7 @@ def measure(model, data, split, threshold=None, hour=True, svg=None, progress=No
         details["hour"] = result = _hour(model, recordings.maker, threshold, progress)
         values["hour dropped"] = result["dropped_samples"]
         values["hour growth"] = result["rss_growth_bytes"]
-        values["hour change"] = abs(result["wer"] - result["wer_in_pieces"])
+        values["hour rise"] = result["wer"] - result["wer_in_pieces"]
         values["hour resumes"] = result["resumes_identically"]
     if svg:
         details |= _curves(model, recordings, noisy, split, threshold, svg, progress)
