@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The browser page of the digit demo: its server against good and bad clients, and the page in a Chromium."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -315,7 +316,7 @@ def test_the_number_of_pages_is_limited(served, monkeypatch):
 
 
 def test_a_page_that_stops_reading_is_dropped(monkeypatch):
-    monkeypatch.setattr(web_server, "_SEND_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(web_server, "_SEND_TIMEOUT_S", 1.5)
     monkeypatch.setattr(web_server, "_INTERVAL_S", 0.001)
     feed = Feed()
     with Server(feed, "127.0.0.1", 0) as server, socket.socket() as stalled:
@@ -327,7 +328,8 @@ def test_a_page_that_stops_reading_is_dropped(monkeypatch):
             "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
-        with connect(server) as page:
+        with connect(server) as page, concurrent.futures.ThreadPoolExecutor(1) as reader:
+            read = reader.submit(receive, page, lambda state: state.get("status", {}).get("note") == "last")
             end = time.monotonic() + 30
             while server.pages < 2:
                 time.sleep(0.01)
@@ -336,7 +338,7 @@ def test_a_page_that_stops_reading_is_dropped(monkeypatch):
                 feed.on_note("x" * 10000)
                 time.sleep(0.002)
             feed.on_note("last")
-            receive(page, lambda state: state.get("status", {}).get("note") == "last")
+            read.result()
 
 
 # ------------------------------------------------------------------------------------------- program
