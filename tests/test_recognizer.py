@@ -2,7 +2,9 @@
 """The recognizer: audio in, words out, whatever the chunks."""
 
 import dataclasses
+from itertools import pairwise
 
+import gate_reference
 import numpy as np
 import pytest
 from frontend_reference import filters, power_spectra
@@ -390,6 +392,25 @@ def test_idle_in_steady_noise_at_any_level(digits, level_db):
     np.testing.assert_allclose(recognizer.log_mel, np.log(energies + config.log_floor), atol=1e-3)
     recognizer.accept_waveform(signal[:8000] * np.float32(1.6))  # by 4 dB
     assert level_db is None or not recognizer.is_idle
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_gate_equals_its_reference(seed):
+    rng = np.random.default_rng(seed)
+    file = ModelFile.from_bytes(babble_model())
+    bias = np.array([32767] + [-32768] * (len(file.labels) - 1), np.int16)  # blank wins always
+    file = dataclasses.replace(file, decoder=dataclasses.replace(file.decoder, bias=bias))
+    recognizer = er.Model.from_bytes(file.to_bytes()).recognizer()
+    recognizer.set_gate(0.7)
+    levels_db = rng.choice([-90, -60, -57, -50, -20], 12)
+    signal = np.concatenate([noise(rng.uniform(0.1, 3), level, rng.integers(1000)) for level in levels_db])
+    signal = np.concatenate([signal, np.zeros(20000, np.float32), signal[:5000]])
+    found = []
+    for start in range(0, len(signal) - 159, 160):
+        recognizer.accept_waveform(signal[start : start + 160])
+        found.append(recognizer.is_idle)
+    assert found == gate_reference.idle(signal, 0.7)
+    assert sum(a != b for a, b in pairwise(found)) >= 4
 
 
 def test_changing_noise_keeps_it_awake(digits):

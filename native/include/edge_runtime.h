@@ -23,8 +23,8 @@
  * Thread-safety, unless a function says otherwise: calls on distinct objects may run at the same
  * time; calls on one stream, resampler, front end, decoder or recognizer must not.
  *
- * Real-time safety: er_*_push, er_*_step*, er_*_run*, er_*_flush, er_*_finish and er_*_reset neither
- * allocate, lock, log, nor make a system call.
+ * Real-time safety: er_*_push, er_*_step*, er_*_run*, er_*_flush, er_*_finish, er_*_reset and what tells of a decoder
+ * or recognizer (er_*_partial, er_recognizer_log_mel, ...) neither allocate, lock, log, nor make a system call.
  */
 #ifndef EDGE_RUNTIME_H
 #define EDGE_RUNTIME_H
