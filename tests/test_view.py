@@ -95,21 +95,30 @@ class Terminal:
     def type(self, keys):
         os.write(self._controller, keys)
 
-    def wait(self, pattern=None, timeout_s=60):
+    def wait(self, pattern=None):
         """Read until the screen shows a pattern; without one, to the end."""
-        end = time.monotonic() + timeout_s
-        while pattern is None or not re.search(pattern, self.text):
-            assert time.monotonic() < end, self.text
-            if select.select([self._controller], [], [], 0.1)[0]:
-                try:
-                    part = os.read(self._controller, 65536)
-                except OSError:  # Linux: the other side is closed
-                    part = b""
-                self._show(part)
-                if not part:
-                    assert pattern is None, self.text
-                    break
+        self.wait_until(lambda: pattern is not None and re.search(pattern, self.text), to_end=pattern is None)
         return self.text
+
+    def wait_until(self, condition, to_end=False):
+        """Read until a condition holds."""
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end, self.text
+            if not self.read():
+                assert to_end, self.text
+                return
+
+    def read(self):
+        """Show what has been written, if anything has; returns False at the end."""
+        if not select.select([self._controller], [], [], 0.1)[0]:
+            return True
+        try:
+            part = os.read(self._controller, 65536)
+        except OSError:  # Linux: the other side is closed
+            part = b""
+        self._show(part)
+        return bool(part)
 
     def _show(self, part):
         self.written += part
@@ -122,6 +131,8 @@ class Terminal:
             if piece.startswith(b"\x1b[?1049"):
                 hidden = self.screen.cursor.hidden
                 self.alternate = int(piece.endswith(b"h"))
+                if self.alternate:
+                    self.screen.reset()
                 self.screen.cursor.hidden = hidden
             else:
                 self._streams[self.alternate].feed(piece)
@@ -145,6 +156,14 @@ def test_view_draws_survives_what_happens_and_leaves_a_clean_terminal(tones):
         shown = terminal.wait(r"(?s)\A /.*\n ▀{58} \n.*\n 1 2 3 4 ")
         assert len(re.findall("dBFS", shown)) == 1
         assert "▀" * 58 in shown and "▀" * 59 not in shown
+        terminal.type(b"\x1a")
+        terminal.wait_until(lambda: not terminal.alternate)
+        stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        terminal.wait_until(lambda: os.waitid(os.P_PID, terminal.process.pid, stopped) is not None)
+        assert not terminal.screen.cursor.hidden
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait("dBFS")
+        assert terminal.alternate and terminal.screen.cursor.hidden
         terminal.type(b"\x03")
         shown = terminal.wait()
         assert terminal.process.wait(30) == 0
@@ -261,6 +280,20 @@ def test_words_are_marked_where_they_were_said_also_after_a_gap():
     strip.mark(9.48, "22")
     (marks,) = strip.lines(75, 5, True, False)[-1]
     assert {place for place, character in enumerate(marks.text) if character != " "} == {24, 61, 62}
+
+
+def test_word_in_progress_follows_the_digits():
+    console = Console(file=io.StringIO(), record=True, width=80, height=24, force_terminal=False)
+    view = View(console)
+    with Session(Model.from_bytes(tone_model(threshold=0.5)), Source(), observers=[view]) as session:
+        seen = set()
+        for samples_ in session.source.blocks():
+            session.hear(samples_)
+            console.print(view, end="")
+            lines = [line.rstrip() for line in console.export_text().splitlines()]
+            (line,) = [line for line in lines if re.fullmatch(r"( \d)+", line)] or [""]
+            seen.add((line, session.totals.words))
+    assert {("", 0), (" 1", 0), (" 1", 1), (" 1 2", 1), (" 1 2", 2)} <= seen
 
 
 # ------------------------------------------------------------------------------------ picture

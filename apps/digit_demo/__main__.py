@@ -115,7 +115,7 @@ def _make_front(options):
     except ImportError:
         print("the package rich shows more here: python -m pip install rich", file=sys.stderr)
         return lines
-    return View(Console(), options.threshold)
+    return View(Console())
 
 
 def _seconds(text):

@@ -88,7 +88,7 @@ def take_screenshot(model, path, threshold=None):
         no_color=False,
         legacy_windows=False,
     )
-    view = View(console, threshold, show_machine=False)
+    view = View(console, show_machine=False)
     camera = _Camera(console, view)
     with open_audio(path) as audio:
         source = FileSource(audio, block_s=LIVE_BLOCK_S)

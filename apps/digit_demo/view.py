@@ -2,8 +2,11 @@
 """The terminal view: level, spectrogram, probabilities and digits, redrawn in place (package rich)."""
 
 import collections
+import os
+import signal
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -31,7 +34,7 @@ _WIDE = 50  # room for all numbers of the level
 _NUMBERS = 30  # their width
 _LEAST_NAME = 20  # cells for the name of the source; else the model's is left out
 _NOTE_S = 15  # that a note stays
-_STRINGS = 50  # kept for display
+_STRINGS, _WORDS = 30, 300  # kept for display; words of each
 
 _PLAIN = Style.null()
 _BOLD = Style(bold=True)
@@ -50,17 +53,14 @@ class View(Observer):
     Parameters
     ----------
     console : rich.console.Console
-    threshold : float or None
-        Drawn as a line; None: the model's.
     show_machine : bool
         Show kernel, CPU use and real-time factor, which differ between machines or runs.
     """
 
     watches_steps = True
 
-    def __init__(self, console, threshold=None, show_machine=True):
+    def __init__(self, console, show_machine=True):
         self._console = console
-        self._threshold = threshold
         self._show_machine = show_machine
         self._live = None
         self._next_drawing = 0.0
@@ -71,8 +71,15 @@ class View(Observer):
         self._peak_db = FLOOR_DB
         self._peak_time_s = 0.0
         self._words = 0
-        self._strings = collections.deque([[]], maxlen=_STRINGS)
+        self._strings = collections.deque([self._new_string()], maxlen=_STRINGS)
         self._partial = None
+        self._suspends = None  # what Ctrl-Z did before
+        self._is_drawing = False
+        self._is_suspended = False
+
+    @staticmethod
+    def _new_string():
+        return collections.deque(maxlen=_WORDS)
 
     # ------------------------------------------------------------------------------- events
 
@@ -84,8 +91,7 @@ class View(Observer):
         self._model_text = f"{model.metadata.get('name', 'unnamed model')}, {model.info['file_bytes']} bytes"
         if self._show_machine:
             self._model_text += f", {model.kernel}"
-        if self._threshold is None:
-            self._threshold = file.decoder.threshold
+        self._threshold = session.threshold
         self._labels = model.labels
         self._outputs = [i for i in range(model.output_size) if i != file.decoder.blank]
         self._bars = np.zeros(model.output_size)
@@ -100,6 +106,8 @@ class View(Observer):
                 redirect_stderr=False,
             )
             self._live.start()
+            if threading.current_thread() is threading.main_thread():
+                self._suspends = signal.signal(signal.SIGTSTP, self._on_suspend)
 
     def on_word(self, word):
         """Append it to the digits and mark it in the spectrogram."""
@@ -109,7 +117,7 @@ class View(Observer):
 
     def on_string(self, _words):
         """Begin another string."""
-        self._strings.append([])
+        self._strings.append(self._new_string())
 
     def on_restart(self):
         """What comes now is later than what has come."""
@@ -131,9 +139,29 @@ class View(Observer):
         now = time.monotonic()
         if self._live is not None and now >= self._next_drawing:
             busy_s = -time.thread_time()  # not how long the terminal takes
-            self._live.refresh()
+            self._draw()
             busy_s += time.thread_time()
             self._next_drawing = now + max(_INTERVAL_S, _LEAST_PAUSE * busy_s)
+
+    def _draw(self):
+        self._is_drawing = True
+        self._live.refresh()
+        self._is_drawing = False
+        if self._is_suspended:
+            self._suspend()
+
+    def _on_suspend(self, _signal, _frame):
+        """Ctrl-Z; not in the middle of a drawing."""
+        self._is_suspended = True
+        if not self._is_drawing:
+            self._suspend()
+
+    def _suspend(self):
+        """Stop, without the terminal."""
+        self._is_suspended = False
+        self._live.stop()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._live.start()
 
     def _hold_peak(self, update, passed_s):
         if update.peak_db >= self._peak_db:
@@ -148,7 +176,7 @@ class View(Observer):
             self._note = text
             self._note_s = 0.0 if self._update is None else self._update.heard_s
         if self._live is not None:
-            self._live.refresh()
+            self._draw()
         if self._console.is_terminal and (self._live is None or not sys.stderr.isatty()):
             print(text, file=sys.stderr, flush=True)
 
@@ -156,6 +184,8 @@ class View(Observer):
         """Leave the last state on the screen, and the closing line below it."""
         self._note = None  # nor room for one
         if self._live is not None:
+            if self._suspends is not None:
+                signal.signal(signal.SIGTSTP, self._suspends)
             self._live.stop()
             self._live = None
             self._console.print(self, end="")
