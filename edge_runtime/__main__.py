@@ -302,7 +302,8 @@ def _describe_audio():
     except OSError:
         return "missing: sudo apt install libportaudio2 (only for the microphone)"
     except Exception as error:  # PortAudioError, known only once it is imported
-        return f"missing: {str(error).splitlines()[0]} (only for the microphone)"
+        problem = str(error).partition("\n")[0]
+        return f"missing: {problem} (only for the microphone)"
     if not inputs:
         return "missing: no input device; check `arecord -l` and group audio (only for the microphone)"
     return f"{len(inputs)} input devices: {', '.join(inputs)}"

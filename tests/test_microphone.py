@@ -175,7 +175,7 @@ def test_vanished_device_is_one_line_and_keeps_the_audio(microphone, model_path,
         microphone.unplug()
         _, err = listener.wait()
     assert listener.process.returncode == 2
-    lines = [line for line in err.splitlines() if not line.startswith(("heard", "audio kept"))]
+    lines = [line for line in err.splitlines() if not line.startswith(("heard", "audio "))]
     if "--no-reconnect" not in arguments:
         assert "stopped delivering audio" in lines.pop(0)
     (last,) = lines
@@ -256,3 +256,41 @@ def test_audio_that_nobody_takes_is_dropped_and_counted(microphone, arecord):
     rate, kept, dropped = map(int, result.stdout.split())
     assert (rate, kept) == (44100, 11025)
     assert dropped == pytest.approx(44100, rel=0.3)
+
+
+def noise_wav(path, duration_s, level=0.01):
+    return write_wav(path, level * np.random.default_rng(1).standard_normal(round(16000 * duration_s)), 16000)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--arecord"]])
+def test_doctor_measures_the_microphone(microphone, tmp_path, arguments):
+    player = subprocess.Popen(["paplay", noise_wav(tmp_path / "a.wav", 30)], env=microphone.environment)
+    try:
+        heard = demo(microphone, "--doctor", *arguments)
+        microphone.mute(True)
+        muted = demo(microphone, "--doctor", *arguments)
+    finally:
+        microphone.mute(False)
+        player.terminate()
+        player.wait()
+    assert "PROBLEM" not in heard.stdout
+    assert heard.returncode == 0, heard.stdout
+    assert "RMS -40 dBFS" in heard.stdout or "RMS -41 dBFS" in heard.stdout
+    assert f"opened through {'arecord: 48000' if arguments else 'PortAudio: 44100'} Hz" in heard.stdout
+    assert muted.returncode == 1
+    problems = [line for line in muted.stdout.splitlines() if line.startswith("PROBLEM")]
+    assert len(problems) == 2
+    assert "the default source is muted" in problems[0]
+    assert "digital silence" in problems[1]
+
+
+def test_tuning_hears_the_microphone(microphone, model_path, tmp_path):
+    player = subprocess.Popen(["paplay", noise_wav(tmp_path / "a.wav", 30)], env=microphone.environment)
+    try:
+        result = demo(microphone, "-m", model_path, "--tune", "5")
+    finally:
+        player.terminate()
+        player.wait()
+    assert result.returncode == 0, result.stderr
+    assert 0.5 <= float(result.stdout.removeprefix("--threshold ")) <= 0.99
+    assert "heard 5.0 s: noise -4" in result.stderr

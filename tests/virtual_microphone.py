@@ -122,6 +122,10 @@ class VirtualMicrophone:
         """Let it vanish; the daemon stays."""
         self._pactl("unload-module", "module-null-sink")
 
+    def mute(self, muted):
+        """Mute it, or not."""
+        self._pactl("set-source-mute", "@DEFAULT_SOURCE@", str(int(muted)))
+
     @contextlib.contextmanager
     def unplugged_at_the_end(self):
         """For tests that unplug it: it is there again for the next one."""

@@ -12,11 +12,13 @@ import edge_runtime
 from apps.audio import STDIN, AudioError
 from apps.digit_demo.arecord import arecord_program
 from apps.digit_demo.display import Display
+from apps.digit_demo.doctor import examine
 from apps.digit_demo.hook import ExecHook, parse_command
 from apps.digit_demo.microphone import MicrophoneError, list_devices
 from apps.digit_demo.recording import DEFAULT_LIMIT_BYTES, Recording
 from apps.digit_demo.session import Session
 from apps.digit_demo.sources import open_source
+from apps.digit_demo.tune import DEFAULT_S, MOST_S, tune
 from apps.digit_demo.web.address import DEFAULT_HOST, DEFAULT_PORT, parse_address
 
 _EXIT_BAD_INPUT = 2
@@ -48,12 +50,24 @@ def build_parser():
     parser.add_argument("--arecord", action="store_true", help="hear through ALSA's arecord, not PortAudio")
     parser.add_argument(
         "--reconnect",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="wait this long for a microphone that was unplugged (until it is back)",
     )
     parser.add_argument(
         "--no-reconnect", dest="reconnect", action="store_const", const=0.0, help="do not: end with status 2"
+    )
+    parser.add_argument(
+        "--doctor", action="store_true", help="check library, devices, permissions and level; say what to do"
+    )
+    parser.add_argument(
+        "--tune",
+        nargs="?",
+        type=seconds,
+        const=0.0,
+        metavar="SECONDS",
+        help=f"hear the room, or the file of -i, while nobody says a digit ({DEFAULT_S:.0f} s), and propose a "
+        "--threshold; with --threshold, none below that",
     )
     parser.add_argument("-l", "--list-devices", action="store_true", help="list input devices and end")
     parser.add_argument(
@@ -118,7 +132,7 @@ def _make_front(options):
     return View(Console())
 
 
-def _seconds(text):
+def seconds(text):
     """A duration of the command line."""
     value = float(text)
     if not 0 <= value < float("inf"):
@@ -177,6 +191,18 @@ def _take_screenshot(model, options):
     pathlib.Path(options.screenshot).write_text(picture, encoding="utf-8")
 
 
+def _tune(model, options):
+    duration_s = options.tune or (DEFAULT_S if options.input is None else MOST_S)
+    device, sample_rate, verbose, arecord = _device(options)
+    with open_source(options.input, device, sample_rate, verbose=verbose, arecord=arecord) as source:
+        tune(model, source, duration_s, options.threshold)
+
+
+def _device(options):
+    """What `Microphone` is made with."""
+    return options.device, options.samplerate, options.verbose, options.arecord
+
+
 def _list_devices(options):
     try:
         lines = list_devices(options.verbose, options.arecord)
@@ -199,6 +225,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.loop and (options.web is None or options.input in (None, STDIN)):
         parser.error("--loop needs --web and -i FILE")
+    if options.doctor and options.input is not None:
+        parser.error("--doctor listens to a microphone: leave out -i")
     if options.web is not None and options.input not in (None, STDIN):
         options.realtime = True
     signal.signal(signal.SIGTERM, _terminate)
@@ -209,7 +237,11 @@ def main(arguments=None):
             model = edge_runtime.Model.default(options.kernel)
         else:
             model = edge_runtime.Model.load(options.model, options.kernel)
-        if options.screenshot is not None:
+        if options.doctor:
+            return 1 if examine(model, *_device(options)) else 0
+        if options.tune is not None:
+            _tune(model, options)
+        elif options.screenshot is not None:
             _take_screenshot(model, options)
         else:
             _recognize(model, options)

@@ -78,9 +78,15 @@ class Recording(Observer):
         self._write(lambda: self._lines.write(word_json(self._since_file_began(word)) + "\n"))
 
     def _since_file_began(self, word):
+        began_s = self._session.began_s
         # To the microsecond: what adding and subtracting the beginning has changed is far below.
-        start_s, end_s = (round(time_s - self._session.began_s, 6) for time_s in (word.start_s, word.end_s))
-        return dataclasses.replace(word, start_s=start_s, end_s=end_s)
+        return dataclasses.replace(
+            word,
+            start_s=round(word.start_s - began_s, 6),
+            end_s=round(word.end_s - began_s, 6),
+            heard_s=round(word.heard_s - began_s, 6),
+            string=word.string - self._session.began_string,
+        )
 
     def on_update(self, update):
         """Look out for pauses."""

@@ -155,6 +155,8 @@ class Session:
         Duration of a step of the network, the time between two rows of `Update.posteriors` and `Update.log_mel`.
     began_s : float
         Audio that had been heard when the recognizer last began anew; 0 at first.
+    began_string : int
+        Number of the first string since then.
     """
 
     def __init__(self, model, source, threshold=None, observers=()):
@@ -170,7 +172,7 @@ class Session:
         self._watched = any(observer.watches_steps for observer in self._observers)
         self._samples = 0
         self._steps = 0
-        self._strings_before = 0
+        self.began_string = 0
         self._words = 0
         self._string = []
         self._string_number = 0
@@ -214,7 +216,7 @@ class Session:
         """Report the words still due and begin anew, as before the first sample; times go on."""
         self._tell(self._recognizer.finish())
         self.began_s = self._heard_s
-        self._strings_before += self._recognizer.ended_strings
+        self.began_string += self._recognizer.ended_strings
         self._samples = 0
         self._steps = 0
         if self._sample_rate == self.source.sample_rate:
@@ -292,7 +294,7 @@ class Session:
             self._string.append(word)
             for observer in self._started:
                 observer.on_word(word)
-        self._end_strings(self._strings_before + self._recognizer.ended_strings)
+        self._end_strings(self.began_string + self._recognizer.ended_strings)
 
     def _in_session(self, word):
         """A word of the recognizer with times and string since the beginning of the session."""
@@ -301,7 +303,7 @@ class Session:
             start_s=self.began_s + word.start_s,
             end_s=self.began_s + word.end_s,
             heard_s=self.began_s + word.heard_s,
-            string=self._strings_before + word.string,
+            string=self.began_string + word.string,
         )
 
     def _end_strings(self, number):
