@@ -189,4 +189,5 @@ def test_killed_program_leaves_audio_that_can_be_read(demo, tmp_path):
     (kept,) = (tmp_path / "kept").glob("*.wav")
     assert len(read_audio(kept)[0]) >= 16000
     lines = kept.with_suffix(".jsonl").read_text().splitlines()
-    assert [json.loads(line)["word"] for line in lines[1:6]] == ["one", "two", "three", "one", "two"]
+    # The fifth word was printed; whether it was kept before the end is chance.
+    assert [json.loads(line)["word"] for line in lines[1:5]] == ["one", "two", "three", "one"]
