@@ -74,7 +74,7 @@ def measure(model, data, split, threshold=None, hour=True, svg=None, progress=No
     hour : bool
         With the hour of mixed audio.
     svg : pathlib.Path, optional
-        Folder for pictures: the curves are measured only for them.
+        Folder for pictures, which must exist: the curves are measured only for them.
     progress : apps.evaluate.progress.Progress, optional
 
     Returns
@@ -178,7 +178,6 @@ def _curves(model, recordings, strings, split, threshold, folder, progress):
         title: calibration.calibration(calibration.outcomes(items))
         for title, items in zip(_CALIBRATION_TITLES, (heard, mixed), strict=True)
     }
-    folder.mkdir(parents=True, exist_ok=True)
     name = ", ".join(model.metadata[key] for key in ("name", "training") if key in model.metadata) or "model"
     allowed = {r.key: r.bound for r in REQUIREMENTS}
     bounds = {
@@ -288,6 +287,8 @@ def main(arguments=None):
     progress = Progress(_steps(options.svg, hour))
     try:
         model = Model.load(options.model, options.kernel) if options.model else Model.default(options.kernel)
+        if options.svg:
+            options.svg.mkdir(parents=True, exist_ok=True)  # now, not after minutes
         result = measure(model, options.data, options.split, options.threshold, hour, options.svg, progress)
     except (CorpusError, EvaluationError, EdgeRuntimeError, OSError, ValueError) as error:
         progress.clear()
