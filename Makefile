@@ -2,6 +2,7 @@
 #   make demo         recognize the bundled recordings with the shipped model
 #   make test         run the tests (no torch needed)
 #   make test-train   run the training and exporter tests too (installs torch, onnx, onnxruntime)
+#   make test-microphone  two minutes of digits through a virtual microphone (CONTRIBUTING.md says what it needs)
 #   make lint         ruff and compiler warnings as errors
 #   make wheel        build dist/*.whl
 #   make clean        remove everything the targets made
@@ -18,7 +19,7 @@ PYTEST  := $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 SOURCES := $(shell find native/src native/include -name '*.[ch]') native/CMakeLists.txt pyproject.toml \
            edge_runtime/__init__.py
 
-.PHONY: demo test test-train lint wheel clean
+.PHONY: demo test test-train test-microphone lint wheel clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -51,6 +52,9 @@ test: $(VENV)/.installed-test
 
 test-train: $(VENV)/.installed-train
 	$(PYTEST) $(PYTEST_ARGS)
+
+test-microphone: $(VENV)/.installed-test
+	EDGE_RUNTIME_MICROPHONE_S=120 EDGE_RUNTIME_REQUIRE_MICROPHONE=1 $(RUN) -m pytest tests/test_microphone.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(INSTALL) ruff

@@ -109,7 +109,10 @@ class ArecordInput:
         program = _program()
         for self.sample_rate, self.channels in itertools.product(rates, (1, 2)):
             self.ring = Ring(int(self.sample_rate * ring_s), self.channels)
-            self._start(program)
+            try:
+                self._start(program)
+            except OSError as error:
+                raise MicrophoneError(f"{program} cannot be started: {error.strerror}") from None
             try:
                 if self._wait_for_audio():
                     return

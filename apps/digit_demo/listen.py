@@ -23,6 +23,7 @@ def listen(
     model=None,
     threshold=None,
     observers=(),
+    reconnect_s=None,
 ):
     """Recognize a file or the microphone, calling a function for every word as soon as it is known.
 
@@ -47,6 +48,8 @@ def listen(
         Drop words of less confidence, 0 to 1; default: the model's.
     observers : iterable of Observer
         Who else is told, and of more than words.
+    reconnect_s : float, optional
+        Microphone: how long to wait for one that was unplugged; 0: not at all. Default: for ever.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def listen(
         The audio cannot be opened, or ends before its time.
     """
     model = edge_runtime.Model.default() if model is None else model
-    with open_source(path, device, sample_rate, real_time) as source:
+    with open_source(path, device, sample_rate, real_time, reconnect_s=reconnect_s) as source:
         session = Session(model, source, threshold, (_Callback(on_word), *observers))
         with session:
             try:

@@ -104,8 +104,16 @@ def input_devices(sounddevice):
     -------
     list of dict
         As sounddevice.query_devices.
+
+    Raises
+    ------
+    MicrophoneError
+        PortAudio fails, as when one vanishes just then.
     """
-    return [device for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
+    try:
+        return [device for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
+    except sounddevice.PortAudioError as error:
+        raise MicrophoneError(f"PortAudio cannot list devices: {error}") from None
 
 
 def find_device(sounddevice, wanted):
