@@ -213,7 +213,7 @@ class Recognizer(NativeObject):
         """Let the network rest while nothing but steady noise comes; after 2 s at first.
 
         The recognizer is idle from when, for so long, the network has been sure of hearing no word and the energy has
-        stayed within 3 dB of the noise, at whatever level that is. When the energy rises it hears the last half second
+        stayed within 2.4 dB of the noise, at whatever level that is. When the energy rises it hears the last half second
         again from a fresh state, so that no beginning of a word is lost. Times and chunking are as without.
 
         Parameters

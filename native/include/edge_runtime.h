@@ -420,7 +420,7 @@ er_status er_recognizer_set_threshold(er_recognizer *recognizer, float threshold
 er_status er_recognizer_set_string_silence(er_recognizer *recognizer, uint32_t silence_ms);
 uint32_t er_recognizer_ended_strings(const er_recognizer *recognizer);
 
-/* The idle gate. After so long a time in which blank won clearly at every step and the energy stayed within 3 dB of a
+/* The idle gate. After so long a time in which blank won clearly at every step and the energy stayed within 2.4 dB of a
  * level that follows the noise, front end and network rest, until the energy rises above that. Then they start
  * from their fresh state with the last 0.48 s (and up to a step more, so that steps begin where they would have), of which
  * the gate keeps a copy: what is heard from there on is what a fresh recognizer would hear, at the times of this stream.

@@ -12,7 +12,7 @@
 enum {
     ER_GATE_FRAME = 160,            /* samples */
     ER_GATE_BANDS = 2,
-    ER_GATE_LAG = 8,                /* samples that the differences of a frame reach back */
+    ER_GATE_LAG = 24,               /* samples before a frame that are kept with it; the bands reach back 17 */
     ER_GATE_SMOOTH = 4              /* frames over which the energy is averaged */
 };
 
