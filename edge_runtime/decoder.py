@@ -29,7 +29,7 @@ class Word:
         Greatest posterior probability of the word over its steps, 0 to 1.
     heard_s : float
         When it was reported: the time at which the last sample that this took had arrived. Its latency is
-        ``heard_s - end_s``, by the estimated end.
+        ``heard_s - end_s``, by the estimated end; networks decide early, so it may be negative.
     string : int
         Number of the string of words it belongs to, from 0; a string ends with a silence.
     """

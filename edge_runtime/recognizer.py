@@ -280,7 +280,8 @@ class Recognizer(NativeObject):
     def posteriors(self):
         """float32 [shape=(output_size,)] : probabilities of the outputs at the last step.
 
-        Softmax of the biased logits, for displays; all zero before the first step.
+        Softmax of the biased logits, for displays; all zero before the first step. While idle those of the step
+        before.
         """
         posteriors = np.empty(self._output_size, np.float32)
         with self._exclusive() as handle:

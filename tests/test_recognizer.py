@@ -456,6 +456,7 @@ def test_gate_changes_no_word(digits, pauses):
         idle += with_gate.is_idle
         assert not without.is_idle
         assert with_gate.ended_strings == without.ended_strings
+        assert with_gate.log_mel.shape == (40,)  # computed while idle, and changes nothing
     assert idle > 150
     assert with_gate.is_idle
     assert [(w.label, w.string) for w in words[0]] == [(w.label, w.string) for w in words[1]]
