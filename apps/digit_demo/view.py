@@ -2,6 +2,7 @@
 """The terminal view: level, spectrogram, probabilities and digits, redrawn in place (package rich)."""
 
 import collections
+import math
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from apps.digit_demo.session import Observer
 from apps.digit_demo.strip import Strip
 
 _INTERVAL_S = 0.1  # between drawings, at least
+_IDLE_INTERVAL_S = 0.5  # the same in silence, when hardly anything moves
 _LEAST_PAUSE = 20  # times the processor time of the last one: drawing takes a twentieth of a core at most
 _METER_DB = 60  # range of the meter
 _TICK_DB = 12
@@ -63,7 +65,8 @@ class View(Observer):
         self._console = console
         self._show_machine = show_machine
         self._live = None
-        self._next_drawing = 0.0
+        self._drawn_at = -math.inf
+        self._pause_s = 0.0
         self._update = None
         self._note = ""
         self._note_s = 0.0
@@ -137,11 +140,13 @@ class View(Observer):
             self._bars = np.maximum(self._bars, update.posteriors.max(axis=0))
         self._strip.push(update.log_mel)
         now = time.monotonic()
-        if self._live is not None and now >= self._next_drawing:
+        interval_s = _IDLE_INTERVAL_S if update.is_idle else _INTERVAL_S
+        if self._live is not None and now - self._drawn_at >= max(interval_s, self._pause_s):
+            self._drawn_at = now
             busy_s = -time.thread_time()  # not how long the terminal takes
             self._draw()
             busy_s += time.thread_time()
-            self._next_drawing = now + max(_INTERVAL_S, _LEAST_PAUSE * busy_s)
+            self._pause_s = _LEAST_PAUSE * busy_s
 
     def _draw(self):
         self._is_drawing = True
