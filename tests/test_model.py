@@ -3,6 +3,7 @@
 
 import copy
 import gc
+import hashlib
 import json
 import pickle
 import subprocess
@@ -42,6 +43,7 @@ def test_from_bytes_and_load_describe_the_file(tmp_path):
         assert model.info["state_size"] == 24
         assert model.info["step_samples"] == 320
         assert model.info["kernel"] == model.kernel
+        assert model.sha256 == hashlib.sha256(babble_model()).hexdigest()
     assert str(path) in repr(er.Model.load(path))
 
 

@@ -121,8 +121,9 @@ def test_the_oldest_go_when_the_limit_is_reached(model, tmp_path):
     sizes = [path.stat().st_size for path in files if path != mine]
     assert 5_000_000 < sum(sizes) < 10_000_000
     assert {path.stem for path in tmp_path.glob("*.jsonl")} == {path.stem for path in files if path != mine}
-    with pytest.raises(ValueError, match="save limit"):
-        Recording(tmp_path, 9_999_999)
+    for limit in (9_999_999, float("nan")):
+        with pytest.raises(ValueError, match=r"save limit: expected 0\.01 GB or more"):
+            Recording(tmp_path, limit)
 
 
 def test_nothing_heard_leaves_no_file(model, tmp_path):

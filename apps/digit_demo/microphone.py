@@ -135,6 +135,11 @@ class Microphone:
                 raise MicrophoneError(f"{problem}; {error}") from None
         found = find_device(sounddevice, device)
         if found is None:
+            if arecord_program() is None:
+                raise MicrophoneError(
+                    f"PortAudio does not list {device!r}, and arecord, which may know it, is missing: "
+                    "sudo apt install alsa-utils, or choose one with --list-devices"
+                )
             return self._open_arecord(device)
         self._sounddevice = sounddevice
         return self._open_portaudio(found)

@@ -46,8 +46,10 @@ class Recording(Observer):
     """
 
     def __init__(self, folder, limit_bytes=DEFAULT_LIMIT_BYTES):
-        if limit_bytes < LEAST_LIMIT_BYTES:
-            raise ValueError(f"save limit: expected {LEAST_LIMIT_BYTES} bytes or more, got {limit_bytes:.0f}")
+        if not limit_bytes >= LEAST_LIMIT_BYTES:
+            raise ValueError(
+                f"save limit: expected {LEAST_LIMIT_BYTES / 1e9:g} GB or more, got {limit_bytes / 1e9:g} GB"
+            )
         self._folder = pathlib.Path(folder)
         self._limit_bytes = limit_bytes
         self._failed = False
