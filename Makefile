@@ -50,8 +50,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(PYTEST) $(PYTEST_ARGS)
 
+# File by file, each in order: torch keeps what it traced, and a later export in the same process may differ for it.
 test-train: $(VENV)/.installed-train
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) --dist loadfile $(PYTEST_ARGS)
 
 test-microphone: $(VENV)/.installed-test
 	EDGE_RUNTIME_MICROPHONE_S=120 EDGE_RUNTIME_REQUIRE_MICROPHONE=1 $(RUN) -m pytest tests/test_microphone.py $(PYTEST_ARGS)
