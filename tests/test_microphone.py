@@ -25,6 +25,7 @@ from edge_runtime.model import DEFAULT_MODEL
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SAID = ["one", "two", "three", "four", "two"]
+DIGITS_S = float(os.environ.get("EDGE_RUNTIME_MICROPHONE_S", "8"))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ class Listener:
             bufsize=0,  # a line that is read takes no more than itself out of the pipe
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
-        self._watchdog = threading.Timer(600, self.process.kill)
+        self._watchdog = threading.Timer(90 + DIGITS_S, self.process.kill)
         self._watchdog.start()
         self.wait_for_message("listening to")
 
@@ -196,12 +197,11 @@ def test_alsa_device_unknown_to_portaudio_needs_arecord(microphone, model_path, 
 @pytest.mark.skipif(not DEFAULT_MODEL.is_file(), reason="the default model is not trained yet")
 def test_as_many_spoken_digits_are_heard_as_from_the_file(microphone, tmp_path, record_property):
     """A few seconds; with EDGE_RUNTIME_MICROPHONE_S=120, as by `make test-microphone`, two minutes."""
-    duration_s = float(os.environ.get("EDGE_RUNTIME_MICROPHONE_S", "8"))
-    audio, said = spoken_digits(duration_s)
+    audio, said = spoken_digits(DIGITS_S)
     path = write_wav(tmp_path / "a.wav", np.clip(audio, -1, 1), 16000)
     from_file = demo(microphone, "-i", path, "--json")
     listener = Listener(microphone, "--json", "--save-audio", tmp_path / "kept")
-    microphone.play(path)
+    microphone.play(path, timeout_s=60 + DIGITS_S)
     time.sleep(1.0)
     out, err = listener.stop()
     assert listener.process.returncode == 0, err

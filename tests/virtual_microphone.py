@@ -135,9 +135,9 @@ class VirtualMicrophone:
             self.unplug()
             self.plug_in()
 
-    def play(self, path):
+    def play(self, path, timeout_s=60):
         """Play a WAV file into the microphone; returns when it is over."""
-        subprocess.run(["paplay", str(path)], env=self.environment, check=True, timeout=600)
+        subprocess.run(["paplay", str(path)], env=self.environment, check=True, timeout=timeout_s)
 
     def stop(self):
         """End the daemon, as when the sound server crashes."""
