@@ -21,7 +21,9 @@ from word_models import tone_signal
 
 from apps.audio import AudioError, open_audio, read_audio
 from apps.demo_samples import samples
+from apps.digit_demo.devices import MicrophoneError
 from apps.digit_demo.level import peak_db, rms_db
+from apps.digit_demo.portaudio import PortAudioInput
 from apps.digit_demo.ring import Ring
 from edge_runtime.model import DEFAULT_MODEL
 
@@ -417,6 +419,37 @@ def test_device_that_cannot_be_opened_is_one_line(tmp_path, model_path, error, a
     assert result.stderr.count(b"\n") == 1, result.stderr
     assert b"'webcam'" in result.stderr
     assert advice.encode() in result.stderr
+
+
+class ArrayOfMicrophones:
+    """A stand-in for sounddevice: a device that opens with one channel count only."""
+
+    PortAudioError = RuntimeError
+
+    def __init__(self, opens_with):
+        self._opens_with = opens_with
+
+    def InputStream(self, channels, **_others):
+        if channels != self._opens_with:
+            raise self.PortAudioError("Invalid number of channels")
+        return self
+
+    def start(self):
+        pass
+
+    abort = close = start
+
+
+@pytest.mark.parametrize("most, opens_with, opened", [(6, 6, 6), (2, 1, 1), (32, 2, 2), (32, 32, None)])
+def test_channels_that_a_device_is_opened_with(most, opens_with, opened):
+    """Of the 32 channels of a sound server at most two have sound."""
+    device = {"name": "array", "index": 0, "max_input_channels": most}
+    sounddevice = ArrayOfMicrophones(opens_with)
+    if opened is None:
+        with pytest.raises(MicrophoneError, match="Invalid number of channels"):
+            PortAudioInput(sounddevice, device, [16000], 1.0)
+    else:
+        assert PortAudioInput(sounddevice, device, [16000], 1.0).channels == opened
 
 
 # ------------------------------------------------------------------------------------ parts

@@ -9,6 +9,10 @@ import threading
 from apps.digit_demo.devices import MicrophoneError, is_alsa_name, portaudio_name
 from apps.digit_demo.ring import Ring
 
+# Arrays of microphones may open with all their channels only. Sound servers offer many more, of which all but
+# one or two are silent, and the mean of them is faint.
+_MOST_CHANNELS = 8
+
 
 @contextlib.contextmanager
 def hidden_stderr(hide=True):
@@ -185,9 +189,12 @@ class PortAudioInput:
         self._stream = None
         self._ended = threading.Event()
         most = device["max_input_channels"]
+        counts = [min(most, 2), 1]
+        if most <= _MOST_CHANNELS:
+            counts.append(most)
         error = None
         for rate in rates:
-            for channels in dict.fromkeys((min(most, 2), 1, most)):
+            for channels in dict.fromkeys(counts):
                 self.ring = Ring(int(rate * ring_s), channels)
                 try:
                     self._stream = sounddevice.InputStream(
