@@ -60,8 +60,9 @@ class Voice:
     clips : list of list of Clip
         Per word.
     weights : numpy.ndarray
-        [shape=(words,)] cumulative probability of drawing the word: square root of its count, so
-        that rare words are neither lost nor worn out.
+        [shape=(words,)] cumulative probability of drawing the word: proportional to the fourth root of its
+        count, so that rare words are neither lost nor worn out. A network that hears four of ten digits a
+        hundred times as often from the crowd's microphones expects them there.
     """
 
     clips: list
@@ -69,7 +70,7 @@ class Voice:
 
     @classmethod
     def of(cls, groups):
-        weights = np.sqrt([len(group) for group in groups])
+        weights = np.array([len(group) for group in groups]) ** 0.25
         return cls(list(groups), np.cumsum(weights) / np.sum(weights))
 
     def draw(self, rng):
