@@ -3,6 +3,7 @@
 
 import itertools
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_framewise_loss_without_any_target_is_zero():
 
 def test_config_of_the_shipped_model_loads():
     network, data, workers, schedule, _ = train.load_config(CONFIG.read_text())
-    assert network.units == (200, 200)
+    assert network.units == (256, 256) and network.phones and data.phones
     assert data.batch_size > 0 and workers >= 0 and schedule.steps > schedule.framewise_steps
 
 
@@ -151,3 +152,16 @@ def test_resume_without_a_checkpoint_is_one_line_and_status_2(tmp_path, capsys, 
     monkeypatch.setattr(StringsConfig, "bank", lambda self: None)
     assert train.main([str(CONFIG), "--out", str(tmp_path / "run"), "--resume"]) == 2
     assert "nothing to resume" in capsys.readouterr().err
+
+
+def test_second_stage_needs_a_checkpoint_of_the_same_network(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "load_bank", lambda withhold, synthetic: None)
+    network = train.DigitNet(train.NetworkConfig(units=(8,)))
+    checkpoint = tmp_path / "checkpoint.pt"
+    train.save_checkpoint(
+        checkpoint, {"config": "[network]\nunits = [8]\n", "average": None, "network": network.state_dict()}
+    )
+    for file, reason in ((checkpoint, "size mismatch|Missing|Error"), (tmp_path / "none.pt", "No such file")):
+        assert train.main([str(CONFIG), "--out", str(tmp_path / "run"), "--init", str(file)]) == 2
+        error = capsys.readouterr().err
+        assert str(file) in error and re.search(reason, error) and error.count("\n") == 1

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+import pickle
 import sys
 import time
 import tomllib
@@ -248,6 +249,12 @@ def main(arguments=None):
     parser.add_argument("config", type=Path, help="TOML file, see training/configs")
     parser.add_argument("--out", type=Path, default="runs/digits", metavar="DIR", help="where the run goes")
     parser.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="start from the network of this checkpoint, as in a second stage",
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="instead of the configuration's")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
@@ -274,6 +281,11 @@ def main(arguments=None):
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint = options.out / "checkpoint.pt"
     network = DigitNet(network_config, seed)
+    if options.init and not options.resume:
+        try:
+            network.load_state_dict(load_network(options.init).state_dict())
+        except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+            return _fail(f"{options.init}: not a checkpoint of such a network: {str(error).splitlines()[0]}")
     optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate, foreach=True)
     average = copy.deepcopy(network) if schedule.average_decay else None
     if options.resume:
