@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from apps.corpus import data_folder
+from apps.evaluate.strings import CONDITIONS, StringMaker
 from training import augment
 from training.bank import clip_of
 from training.corpus import dev_set, is_digit_string, is_sentence, withheld_set
@@ -153,6 +155,24 @@ def strings(condition, count=STRINGS_COUNT):
     return items
 
 
+@functools.cache
+def crowd_strings(condition):
+    """Return strings of all ten digits in unknown voices: those of dev and the withheld ones of Speech Commands.
+
+    Parameters
+    ----------
+    condition : str
+        One of `apps.evaluate.strings.CONDITIONS`.
+
+    Returns
+    -------
+    list of DevItem
+    """
+    maker = StringMaker(data_folder(), "dev", dev_set("sc_digits") + withheld_set("sc_digits"))
+    utterances = [string.utterance() for string in maker.strings(condition)]
+    return [_item(utterance) for utterance in utterances]
+
+
 def all_sets(withheld=False, speeds=(1.0,)):
     """Return every development set.
 
@@ -180,5 +200,6 @@ def all_sets(withheld=False, speeds=(1.0,)):
         sets[f"reject_{name}"] = rejected(name, speeds)
     if withheld:
         sets["withheld"] = [_item(u, speed=v) for v in speeds for u in withheld_set("sc_digits")]
+        sets.update({f"crowd_{name}": crowd_strings(name) for name in CONDITIONS})
         sets["reject_withheld"] = [_item(u, [], v) for v in speeds for u in withheld_set("sc_words")]
     return sets

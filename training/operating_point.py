@@ -46,6 +46,10 @@ DIGIT_SETS = (
     "strings_clean",
     "strings_20db",
     "strings_10db",
+    "crowd_clean",
+    "crowd_white",
+    "crowd_babble",
+    "crowd_household",
 )
 SPEEDS = (0.9, 1.0, 1.1)  # of the crowd's few recordings
 
