@@ -71,6 +71,23 @@ def test_training_forward_of_full_size_equals_reference():
     assert np.array_equal(logits.astype(np.int16), integers_of(network, features))
 
 
+def test_training_forward_of_saturating_sums_equals_reference():
+    """Rows so full that their scaled sums pass int16 before the second term of the scale, or the bias, is added."""
+    network = make_network(NetworkConfig(input_size=40, output_size=5, units=(96, 96)), 5, 2.5)
+    with torch.no_grad():
+        for masters in network.layers:
+            masters.h.weight[:, :90] = masters.h.w0 * masters.h.weight[:, :1].sign()
+            masters.x.weight[:, :36] = masters.x.w0 * masters.x.weight[:, :1].sign()
+    integers = network.quantize()
+    matrices = [matrix for pair in integers[0] for matrix in pair]
+    assert any(m.largest > 32767 and not m.saturates_together for m in matrices)
+    assert all(masters.shared for masters in network.layers[1:])
+    features = 9 * torch.randn(3, 40, 40, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        logits = network(features, integers)[0].permute(1, 0, 2).numpy()
+    assert np.array_equal(logits.astype(np.int16), integers_of(network, features))
+
+
 @pytest.mark.parametrize("bias", [-30000, -9000, 0, 9000, 30000])
 @pytest.mark.parametrize("shifts", [(0,), (0, 2), (1, 3)])
 def test_matrix_output_saturates_like_reference(shifts, bias):

@@ -289,8 +289,7 @@ class _Product:
         self.units = int(units)
         # Under dropout nothing has to be exact.
         self.stepwise = gain == 1 and matrix.largest > 32767 and not matrix.saturates_together
-        if self.stepwise and free:
-            raise ValueError("SHARED_SCALE: a bias is beyond what this pass handles")
+        self.free = free
         factor = 1
         if not self.stepwise and self.units * int(matrix.weights.abs().max()) <= 127:
             factor, self.units = self.units, 1
@@ -303,9 +302,10 @@ class _Product:
         """Compute, of operands int8 [shape=(batch, columns)]."""
         a = torch._int_mm(operands, self.weights, out=self.result)
         if self.stepwise:
-            v = a.mul_(1 << self.matrix.scale.left_shift).clamp_(-32768, 32767)
-            terms = [v >> k for k in self.matrix.scale.shifts]
-            a.copy_(sum(terms))
+            v = (a[:, self.free :] << self.matrix.scale.left_shift).clamp_(-32768, 32767)
+            a[:, self.free :] = sum(v >> k for k in self.matrix.scale.shifts)
+            if self.free:
+                a[:, : self.free].mul_(self.units)
         elif self.units != 1:
             a.mul_(self.units)
         a.add_(self.bias)
