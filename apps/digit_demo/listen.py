@@ -11,7 +11,9 @@ class _Callback(Observer):
         self._on_word = on_word
 
     def on_word(self, word):
-        self._on_word(word)
+        call, self._on_word = self._on_word, lambda word: None
+        call(word)
+        self._on_word = call  # one that raised is not told of the words still due at the end
 
 
 def listen(
@@ -33,7 +35,7 @@ def listen(
     ----------
     on_word : callable
         Called with an `edge_runtime.Word`, in the calling thread; recognition waits meanwhile. What
-        it raises ends listening and reaches the caller.
+        it raises ends listening and reaches the caller; it is not called again then.
     path : str or path-like, optional
         Audio file; "-" is a WAV on standard input. Default: the microphone.
     device : str, optional
