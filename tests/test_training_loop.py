@@ -155,7 +155,7 @@ def test_resume_without_a_checkpoint_is_one_line_and_status_2(tmp_path, capsys, 
 
 
 def test_second_stage_needs_a_checkpoint_of_the_same_network(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, "load_bank", lambda withhold, synthetic: None)
+    monkeypatch.setattr(StringsConfig, "bank", lambda self: None)
     network = train.DigitNet(train.NetworkConfig(units=(8,)))
     checkpoint = tmp_path / "checkpoint.pt"
     train.save_checkpoint(
