@@ -17,6 +17,7 @@ from edge_runtime.recognizer import Recognizer
 from edge_runtime.stream import Stream
 
 DEFAULT_MODEL = pathlib.Path(__file__).resolve().parent / "models" / "digits.ernn"
+SMALL_MODEL = DEFAULT_MODEL.with_name("digits_small.ernn")
 
 
 class Model(NativeObject):
@@ -95,12 +96,21 @@ class Model(NativeObject):
     @classmethod
     def default(cls, kernel=None):
         """Load the spoken-digit model that comes with the package; otherwise as `load`."""
-        if not DEFAULT_MODEL.is_file():
+        return cls._load_bundled(DEFAULT_MODEL, kernel)
+
+    @classmethod
+    def small(cls, kernel=None):
+        """Load the spoken-digit model of less than 32 KB that comes with the package; otherwise as `load`."""
+        return cls._load_bundled(SMALL_MODEL, kernel)
+
+    @classmethod
+    def _load_bundled(cls, path, kernel):
+        if not path.is_file():
             raise EdgeRuntimeFileError(
-                f"{DEFAULT_MODEL}: the default model is missing; name a model file instead",
+                f"{path}: this model of the package is missing; name a model file instead",
                 lib.ER_ERROR_IO,
             )
-        return cls.load(DEFAULT_MODEL, kernel)
+        return cls.load(path, kernel)
 
     def __repr__(self):
         return (

@@ -25,7 +25,7 @@ from apps.digit_demo.devices import MicrophoneError
 from apps.digit_demo.level import peak_db, rms_db
 from apps.digit_demo.portaudio import PortAudioInput
 from apps.digit_demo.ring import Ring
-from edge_runtime.model import DEFAULT_MODEL
+from edge_runtime.model import DEFAULT_MODEL, SMALL_MODEL
 
 SAID = ["one", "two", "three", "four"]
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -495,8 +495,8 @@ def test_samples_are_short_16_khz_and_labeled():
         assert np.abs(audio[:4000]).max() < 0.01
 
 
-@pytest.mark.skipif(not DEFAULT_MODEL.is_file(), reason="the default model is not trained yet")
-def test_default_model_recognizes_the_samples():
-    command = [sys.executable, "-m", "apps.digit_demo.samples"]
+@pytest.mark.parametrize("model", [DEFAULT_MODEL, SMALL_MODEL])
+def test_bundled_models_recognize_the_samples(model):
+    command = [sys.executable, "-m", "apps.digit_demo.samples", "-m", str(model)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr

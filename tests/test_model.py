@@ -95,14 +95,17 @@ def test_kernel_can_be_chosen():
     assert er.Model.from_bytes(babble_model(), kernel="scalar").kernel == "scalar"
 
 
-def test_default_model_is_found_or_named():
-    from edge_runtime.model import DEFAULT_MODEL
+def test_bundled_models_recognize_digits():
+    large, small = er.Model.default(), er.Model.small()
+    assert large.labels == small.labels and "seven" in large.labels
+    sizes = [len(model.file.to_bytes()) for model in (large, small)]
+    assert sizes[1] < 32 * 1024 < sizes[0] < 160_000
 
-    if DEFAULT_MODEL.is_file():
-        assert "seven" in er.Model.default().labels
-    else:
-        with pytest.raises(er.EdgeRuntimeFileError, match=r"digits\.ernn: the default model is missing"):
-            er.Model.default()
+
+def test_missing_bundled_model_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("edge_runtime.model.SMALL_MODEL", tmp_path / "digits_small.ernn")
+    with pytest.raises(er.EdgeRuntimeFileError, match=r"digits_small\.ernn: this model of the package is missing"):
+        er.Model.small()
 
 
 def test_version_is_the_library_s():

@@ -43,6 +43,8 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         "edge_runtime.h",
         "models/digits.ernn",
         "models/digits.md",
+        "models/digits_small.ernn",
+        "models/digits_small.md",
     ):
         assert f"edge_runtime/{name}" in package
     assert not any("__pycache__" in name or name.endswith(".c") for name in package)

@@ -25,7 +25,7 @@ from training.features import utterance_features
 from training.labels import BLANK, LABELS, UNKNOWN, label_of
 
 # The grid. Biases in units of 2^-11 of log-probability, on blank and `unknown`.
-BLANK_BIASES = (2048, 0, -1024, -2048, -3072, -4096)
+BLANK_BIASES = (6144, 4096, 3072, 2048, 1024, 0, -1024, -2048, -4096)
 UNKNOWN_BIASES = (6144, 4096, 3072, 2048, 1024, 0, -1024, -2048, -4096)
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 

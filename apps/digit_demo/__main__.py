@@ -73,7 +73,9 @@ def build_parser():
     parser.add_argument(
         "-r", "--samplerate", type=int, metavar="HZ", help="open the device at this rate (its own)"
     )
-    parser.add_argument("-m", "--model", metavar="FILE", help="model file (the one in the package)")
+    models = parser.add_mutually_exclusive_group()
+    models.add_argument("-m", "--model", metavar="FILE", help="model file (the one in the package)")
+    models.add_argument("--small", action="store_true", help="the package's model of less than 32 KB")
     parser.add_argument("--kernel", metavar="NAME", help="such as scalar (the best for this CPU)")
     parser.add_argument("--threshold", type=float, help="drop words of less confidence (the model's)")
     parser.add_argument("--plain", action="store_true", help="a line per word, on a terminal too")
@@ -233,10 +235,12 @@ def main(arguments=None):
     try:
         if options.list_devices:
             return _list_devices(options)
-        if options.model is None:
-            model = edge_runtime.Model.default(options.kernel)
-        else:
+        if options.model is not None:
             model = edge_runtime.Model.load(options.model, options.kernel)
+        elif options.small:
+            model = edge_runtime.Model.small(options.kernel)
+        else:
+            model = edge_runtime.Model.default(options.kernel)
         if options.doctor:
             return 1 if examine(model, *_device(options)) else 0
         if options.tune is not None:
