@@ -104,7 +104,9 @@ def test_bundled_models_recognize_digits():
 
 def test_missing_bundled_model_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("edge_runtime.model.SMALL_MODEL", tmp_path / "digits_small.ernn")
-    with pytest.raises(er.EdgeRuntimeFileError, match=r"digits_small\.ernn: this model of the package is missing"):
+    with pytest.raises(
+        er.EdgeRuntimeFileError, match=r"digits_small\.ernn: this model of the package is missing"
+    ):
         er.Model.small()
 
 

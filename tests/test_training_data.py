@@ -459,6 +459,16 @@ def test_masking_is_off_unless_asked_for(examples):
     assert 0 < max(changed) <= 2 * config.mask_frames
 
 
+def test_hum_holds_the_mains_and_its_harmonics():
+    rng = rng_of(3)
+    for _ in range(5):
+        hum = augment.mains_hum(rng, 16000)
+        assert hum.dtype == np.float32 and augment.rms(hum) == pytest.approx(1, rel=1e-4)
+        power = np.abs(np.fft.rfft(hum * np.hanning(16000))) ** 2
+        near = [abs(f - round(f / mains) * mains) <= 0.012 * f + 2 for mains in (50, 60) for f in range(8001)]
+        assert max(power[near[:8001]].sum(), power[near[8001:]].sum()) > 0.9 * power.sum()
+
+
 def test_a_masked_band_stands_still():
     cepstra = np.random.default_rng(0).normal(size=(50, 13)).astype(np.float32)
     masked = cepstral.mask_band(np.random.default_rng(1), cepstra, 13)

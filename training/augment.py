@@ -155,3 +155,34 @@ def colored_noise(seed, count, slope):
     frequency = np.maximum(np.arange(len(spectrum)) * SAMPLE_RATE / count, 40)
     noise = np.fft.irfft(spectrum * frequency ** (slope / 2), count).astype(np.float32)
     return noise / np.float32(rms(noise))
+
+
+def mains_hum(rng, count):
+    """Make the hum of the mains, as transformers, lamps and badly shielded cables add it.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Draws frequency, harmonics and the hiss that comes with them.
+    count : int
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [shape=(count,)], RMS 1.
+    """
+    fundamental_hz = rng.choice((50, 60)) * rng.uniform(0.99, 1.01)
+    orders = np.arange(1, rng.integers(2, 41))
+    amplitudes = rng.uniform(0.2, 1, len(orders)) / orders ** rng.uniform(0.3, 1.5)
+    amplitudes[1::2] *= rng.choice((1.0, 3.0))  # a transformer hums at twice the frequency of the mains
+    angle = 2 * np.pi * fundamental_hz / SAMPLE_RATE * np.arange(count)
+    # One sum over orders for each sample, by Horner's scheme on the unit circle.
+    coefficients = amplitudes * np.exp(2j * np.pi * rng.random(len(orders)))
+    turn = np.exp(1j * angle).astype(np.complex64)
+    total = np.zeros(count, np.complex64)
+    for coefficient in coefficients[::-1]:
+        total = (total + np.complex64(coefficient)) * turn
+    hum = total.imag / np.float32(rms(total.imag))
+    hiss_db = rng.uniform(-60, -15)
+    hum += np.float32(10 ** (hiss_db / 20)) * rng.standard_normal(count, dtype=np.float32)
+    return hum / np.float32(rms(hum))

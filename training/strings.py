@@ -69,6 +69,8 @@ class StringsConfig:
         that were narrow before.
     clean, snr_db
         Strings without noise; speech to noise ratio of the others.
+    hum : float
+        Noises that are the hum of the mains.
     noise_speed : (float, float)
         Factor on the speed, with pitch, of noise alone.
     babble : float
@@ -159,6 +161,7 @@ class StringsConfig:
     low_pass_narrow: float = 0.7
     clean: float = 0.1
     snr_db: tuple = (3.0, 50.0)
+    hum: float = 0.0
     noise_speed: tuple = (1.0, 1.0)
     babble: float = 0.0
     unsteady: float = 0.2
@@ -392,6 +395,19 @@ def _tail(rng):
 
 def _noise(rng, bank, count, config):
     """Draw noise: float32 [shape=(count,)], RMS 1 where it is loudest."""
+    if config.hum and rng.random() < config.hum:
+        noise = augment.mains_hum(rng, count)
+    else:
+        noise = _recorded_noise(rng, bank, count, config)
+    if rng.random() < config.unsteady:
+        times = np.sort(rng.integers(count, size=rng.integers(1, 4)))
+        gains_db = rng.uniform(-40, 0, len(times) + 1)
+        gains = 10 ** ((gains_db - gains_db.max()) / 20)
+        noise *= np.repeat(gains.astype(np.float32), np.diff(times, prepend=0, append=count))
+    return noise
+
+
+def _recorded_noise(rng, bank, count, config):
     if config.hard_noise and bank.noises["hard"] and rng.random() < config.hard_noise:
         kind = "hard"
     else:
@@ -405,13 +421,7 @@ def _noise(rng, bank, count, config):
     if recording.dtype == np.int16:
         # Pauses of a recording must not be blown up to the level of its sounds.
         level = max(level, 0.3 * augment.rms(recording[::7].astype(np.float32)), 1.0)
-    noise *= np.float32(1 / level)
-    if rng.random() < config.unsteady:
-        times = np.sort(rng.integers(count, size=rng.integers(1, 4)))
-        gains_db = rng.uniform(-40, 0, len(times) + 1)
-        gains = 10 ** ((gains_db - gains_db.max()) / 20)
-        noise *= np.repeat(gains.astype(np.float32), np.diff(times, prepend=0, append=count))
-    return noise
+    return noise * np.float32(1 / level)
 
 
 def _record(rng, samples, bank, config, clean, narrow):
