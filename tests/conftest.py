@@ -2,6 +2,7 @@
 """One run of the tests, in one process or in several at once (pytest-xdist)."""
 
 import os
+import signal
 import tempfile
 
 import builds
@@ -10,6 +11,13 @@ import pytest
 
 # The processes of a run share the cores; and sums of floats are the same however many cores there are.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Programs under test ask their own terminal for its size, and are interrupted even where the tests run in the
+# background of a script, which ignores Ctrl-C and has that inherited.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing may fail because the machine is busy.
 hypothesis.settings.register_profile(
