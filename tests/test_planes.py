@@ -9,7 +9,12 @@ import pytest
 from edge_runtime.format import row_scale_value
 from exporters import planes
 
-RNG = np.random.default_rng(5)
+RNG = np.random.default_rng()
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_whatever_ran_before():
+    RNG.bit_generator.state = np.random.default_rng(5).bit_generator.state
 
 
 def random_matrix(rows=12, columns=40):
@@ -85,7 +90,7 @@ def test_dependent_operands_make_up_for_each_other():
     errors = [np.square(fresh @ (f.values - matrix).T).mean() for f in (together, alone)]
     assert errors[0] < 0.5 * errors[1]
     relative = (errors[0] / np.square(fresh @ matrix.T).mean()) ** 0.5
-    assert together.error < relative < 1.5 * together.error
+    assert 0.9 * together.error < relative < 1.15 * together.error
 
 
 @pytest.mark.parametrize("size", [1, 100, 30000])
