@@ -22,10 +22,11 @@ from word_models import tone_signal
 from apps.audio import AudioError, open_audio, read_audio
 from apps.demo_samples import samples
 from apps.digit_demo.devices import MicrophoneError
+from apps.digit_demo.display import DIGITS
 from apps.digit_demo.level import peak_db, rms_db
 from apps.digit_demo.portaudio import PortAudioInput
 from apps.digit_demo.ring import Ring
-from edge_runtime.model import DEFAULT_MODEL, SMALL_MODEL
+from apps.evaluate.metrics import align
 
 SAID = ["one", "two", "three", "four"]
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -495,8 +496,17 @@ def test_samples_are_short_16_khz_and_labeled():
         assert np.abs(audio[:4000]).max() < 0.01
 
 
-@pytest.mark.parametrize("model", [DEFAULT_MODEL, SMALL_MODEL])
-def test_bundled_models_recognize_the_samples(model):
-    command = [sys.executable, "-m", "apps.digit_demo.samples", "-m", str(model)]
+def test_default_model_recognizes_the_samples():
+    command = [sys.executable, "-m", "apps.digit_demo.samples"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_small_model_recognizes_most_of_the_samples():
+    command = [sys.executable, "-m", "apps.digit_demo", "--small", "-i"]
+    heard = "".join(
+        subprocess.run([*command, path], capture_output=True, text=True, cwd=REPOSITORY, timeout=60).stdout
+        for path, _ in samples()
+    ).split()
+    said = [str(DIGITS[word]) for _, words in samples() for word in words]
+    assert len(said) - 2 <= sum(a == b for a, b in align(said, heard)) <= len(heard) <= len(said)
