@@ -117,8 +117,8 @@ def test_every_worker_computes_the_network(written, tmp_path):
 def test_twin_of_the_model_in_the_package():
     sides = pair.load_pair()
     assert sides.network.input_size == sides.model.input_size
-    assert sides.onnx_bytes > 4 * 409400 > sides.model_bytes
-    assert sides.workload(np.zeros((1, 78))).description == "GRU 78-200, GRU 200-200, dense 13"
+    assert sides.onnx_bytes > 4 * 653056 > sides.model_bytes
+    assert sides.workload(np.zeros((1, 78))).description == "GRU 78-256, GRU 256-256, dense 13"
 
 
 def test_file_as_it_is_computes_the_network(tmp_path):
