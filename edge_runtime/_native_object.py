@@ -33,7 +33,9 @@ class NativeObject:
             destroy(handle)
 
         self._handle = ffi.gc(pointer, destructor)
-        self._busy = threading.Lock()
+        # Re-entrant: a KeyboardInterrupt that comes just after it was taken, before the with statement knows, leaves it
+        # taken, and the same thread must still be able to finish.
+        self._busy = threading.RLock()
 
     def __enter__(self):
         self._open_handle()

@@ -273,8 +273,18 @@ def test_threads_share_a_model(model):
 
 def test_two_threads_on_one_stream_are_refused(model):
     stream = model.stream()
-    with stream._exclusive(), pytest.raises(RuntimeError, match="two threads use one Stream"):
-        stream.step(np.zeros(78, np.float32))
+    raised = []
+
+    def step():
+        with pytest.raises(RuntimeError, match="two threads use one Stream"):
+            stream.step(np.zeros(78, np.float32))
+        raised.append(True)
+
+    with stream._exclusive():
+        other = threading.Thread(target=step)
+        other.start()
+        other.join()
+    assert raised
     stream.step(np.zeros(78, np.float32))
 
 

@@ -654,3 +654,9 @@ def test_null_arguments_are_refused(tones):
     assert lib.er_recognizer_set_threshold(recognizer, float("nan")) == wrong
     lib.er_recognizer_reset(ffi.NULL)
     lib.er_recognizer_destroy(ffi.NULL)
+
+
+def test_recognizer_can_be_finished_after_an_interrupt_at_any_moment(digits):
+    recognizer = digits.recognizer()
+    recognizer._exclusive().__enter__()  # interrupted before the with statement began
+    assert recognizer.finish() == []
