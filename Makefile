@@ -5,6 +5,7 @@
 #   make test-microphone  two minutes of digits through a virtual microphone (CONTRIBUTING.md says what it needs)
 #   make lint         ruff and compiler warnings as errors
 #   make wheel        build dist/*.whl
+#   make zig          install the compiler for other processors: ziglang, in .venv
 #   make clean        remove everything the targets made
 PYTHON  ?= python3
 VENV    ?= .venv
@@ -19,7 +20,10 @@ PYTEST  := $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 SOURCES := $(shell find native/src native/include -name '*.[ch]') native/CMakeLists.txt pyproject.toml \
            edge_runtime/__init__.py
 
-.PHONY: demo test test-train test-microphone lint wheel clean
+# Of the compiler that everything shipped is made with: the same sources give the same bytes.
+ZIGLANG := ziglang==0.17.1
+
+.PHONY: demo test test-train test-microphone lint wheel zig clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -65,6 +69,12 @@ lint: $(VENV)/.installed-test
 
 wheel: $(RUN)
 	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+
+$(VENV)/.installed-zig: $(RUN)
+	$(INSTALL) '$(ZIGLANG)'
+	@touch $@
+
+zig: $(VENV)/.installed-zig
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis

@@ -19,7 +19,7 @@ enum {
 
 /* Noise of half a step of 16-bit samples, full scale 1.0, in the sums of ER_GATE_SMOOTH frames: what is below counts
  * as silence. */
-static const float SILENCE = 0.25f * ER_GATE_FRAME * ER_GATE_SMOOTH / (32768.0f * 32768.0f);
+static const float SILENCE = 0.25f * (float)ER_GATE_FRAME * (float)ER_GATE_SMOOTH / (32768.0f * 32768.0f);
 
 /* A frame stands out from RATIO times the level. Then the level rises by 4 dB a second until the noise is steady
  * again; what is below the level by as much lets it fall by 58 dB a second; within, it follows in 0.6 s. It begins
