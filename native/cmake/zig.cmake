@@ -40,14 +40,14 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL "arm")
   endif()
 endif()
 
-set(er_zig_command cc -target ${ER_ZIG_TARGET})
+set(CMAKE_C_COMPILER ${ER_ZIG} cc)
 if(ER_ZIG_CPU)
-  list(APPEND er_zig_command -mcpu=${ER_ZIG_CPU})
+  list(APPEND CMAKE_C_COMPILER -mcpu=${ER_ZIG_CPU})
 endif()
-set(CMAKE_C_COMPILER ${ER_ZIG} ${er_zig_command})
+set(CMAKE_C_COMPILER_TARGET ${ER_ZIG_TARGET})
 
-# Checks of the compiler compile and do not link: zig would first build a C library, and its sanitizer's run time, for
-# programs without -O.
+# Checks of the compiler compile and do not link: zig would first build a C library, and for programs without -O the
+# run time of its sanitizer.
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 
 # The archiver is zig too: the host's may know no foreign objects, and then makes no index.
