@@ -1,7 +1,7 @@
 # Toolchain file: cross compiles with zig (https://ziglang.org; pip install ziglang), which brings clang, the linker and
 # the C library of every target. `make zig` installs the version that the wheels are made with.
 #
-#   cmake -S native -B build/armv6l -DCMAKE_TOOLCHAIN_FILE=native/cmake/zig.cmake \
+#   cmake -S native -B build/armv6l -DCMAKE_TOOLCHAIN_FILE=$PWD/native/cmake/zig.cmake \
 #     -DER_ZIG_TARGET=arm-linux-gnueabihf.2.17 -DER_ZIG_CPU=arm1176jzf_s
 #
 # ER_ZIG_TARGET   zig's name of the target; "gnu.2.17" asks for no symbol of a later glibc, "musl" is for static programs
@@ -40,11 +40,12 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL "arm")
   endif()
 endif()
 
-set(CMAKE_C_COMPILER ${ER_ZIG} cc)
+set(CMAKE_C_COMPILER ${ER_ZIG})
+set(CMAKE_C_COMPILER_ARG1 "cc -target ${ER_ZIG_TARGET}")   # a list in CMAKE_C_COMPILER needs CMake 3.19
 if(ER_ZIG_CPU)
-  list(APPEND CMAKE_C_COMPILER -mcpu=${ER_ZIG_CPU})
+  string(APPEND CMAKE_C_COMPILER_ARG1 " -mcpu=${ER_ZIG_CPU}")
 endif()
-set(CMAKE_C_COMPILER_TARGET ${ER_ZIG_TARGET})
+set(CMAKE_C_COMPILER_TARGET ${ER_ZIG_TARGET})               # for CMake to ask it to compile, not to link, at first
 
 # Checks of the compiler compile and do not link: zig would first build a C library, and for programs without -O the
 # run time of its sanitizer.
