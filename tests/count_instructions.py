@@ -119,18 +119,32 @@ def needs_counting(target):
 
 
 def count(target, program, *arguments):
+    """As `count_command`, of a program for a target."""
+    emulator, model = emulation(target)
+    return count_command([emulator, "-cpu", model], program, program, *arguments, text=True)
+
+
+def count_command(emulator, program, *arguments, **options):
     """Run a program under the plugin.
+
+    Parameters
+    ----------
+    emulator : list of str
+        Emulator and its options, which the plugin's follow, and then the arguments.
+    program : pathlib.Path
+        The program, or whose link map is beside it.
+    options
+        Of subprocess.run.
 
     Returns
     -------
     instructions : list of Instruction
     result : subprocess.CompletedProcess
     """
-    emulator, model = emulation(target)
     with tempfile.TemporaryDirectory(dir=builds.folder()) as folder:
         out = pathlib.Path(folder) / "counts.txt"
-        command = [emulator, "-cpu", model, "-plugin", f"{plugin()},out={out}", program, *arguments]
-        result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True)
+        command = [*emulator, "-plugin", f"{plugin()},out={out}", *arguments]
+        result = subprocess.run([str(word) for word in command], capture_output=True, check=True, **options)
         counts = out.read_text(encoding="utf-8")
     ranges = code_ranges(program.with_name(program.name + ".map"))
     begins = [begin for begin, _, _ in ranges]

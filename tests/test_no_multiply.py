@@ -59,6 +59,11 @@ TARGETS = {
         "-march=armv6s-m -mthumb -mfloat-abi=soft",
         "arm-linux-gnueabi-objdump",
     ),
+    "cortex-m0-small": (
+        "arm-none-eabi-gcc",
+        "-mcpu=cortex-m0 -mthumb -DER_SMALL_MEMORY",
+        "arm-none-eabi-objdump",
+    ),
 }
 
 #: Instruction sets that have kernels, by machine: ER_<word>_SOURCES in CMake, and there the list of their flags.

@@ -25,6 +25,10 @@
  *
  * Real-time safety: er_*_push, er_*_step*, er_*_run*, er_*_flush, er_*_finish, er_*_reset and what tells of a decoder
  * or recognizer (er_*_partial, er_recognizer_log_mel, ...) neither allocate, lock, log, nor make a system call.
+ *
+ * Stack: er_model_create*, er_model_init and er_model_size take up to 16 KB; with no kernels but the scalar ones up to
+ * 4 KB, and if the library is built with ER_SMALL_MEMORY, all but er_model_size at most 1 KB. Of the rest what takes
+ * samples takes up to 3 KB, what takes only features or less 1 KB.
  */
 #ifndef EDGE_RUNTIME_H
 #define EDGE_RUNTIME_H

@@ -4,6 +4,10 @@
 
 #include "planner.h"
 
+/* Scalar kernels have no plan. Where there are no others a program has neither this code nor the 10 KB of stack
+ * that it takes. */
+#if defined(ER_KERNELS_AVX2) || defined(ER_KERNELS_AVX512BW) || defined(ER_KERNELS_AVX512) || defined(ER_KERNELS_NEON)
+
 static void fill_tables(er_planner *p)
 {
     static const int8_t digit[3] = { 0, 1, -1 };
@@ -85,6 +89,18 @@ static size_t lay_out(struct er_model *model, const er_kernels *kernels, void *b
     }
     return p.used;
 }
+
+#else
+
+static size_t lay_out(struct er_model *model, const er_kernels *kernels, void *base)
+{
+    (void)model;
+    (void)kernels;
+    (void)base;
+    return 0;
+}
+
+#endif
 
 /* See plan.h. Counting changes nothing in the model. */
 size_t er_plan_size(const struct er_model *model, const er_kernels *kernels)

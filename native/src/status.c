@@ -100,8 +100,12 @@ static const uint32_t crc_table[256] = {
     0xB3667A2Eu, 0xC4614AB8u, 0x5D681B02u, 0x2A6F2B94u, 0xB40BBE37u, 0xC30C8EA1u, 0x5A05DF1Bu, 0x2D02EF8Du,
 };
 
+#if !defined(ER_SMALL_MEMORY)
+enum { LONG = 4096 };       /* bytes from which on tables pay */
+
 /* What the CRC becomes by `size` bytes, a multiple of four, four at a time: tables[k] has the CRC of a byte with
- * k + 1 zero bytes behind it. A third of the time of single bytes; the tables take a microsecond to make. */
+ * k + 1 zero bytes behind it. A third of the time of single bytes; the tables take a microsecond to make, and 3 KB
+ * of stack. */
 static uint32_t update_by_four(uint32_t crc, const uint8_t *data, size_t size)
 {
     uint32_t tables[3][256];
@@ -122,19 +126,21 @@ static uint32_t update_by_four(uint32_t crc, const uint8_t *data, size_t size)
     }
     return crc;
 }
+#endif
 
 /* Else one table look-up per byte. The inversions before and after cancel between two parts. */
 uint32_t er_crc32_update(uint32_t crc, const uint8_t *data, size_t size)
 {
-    enum { LONG = 4096 };
-    const size_t by_four = size < LONG ? 0 : size / 4 * 4;
-    size_t i;
+    size_t i = 0;
 
     crc = ~crc;
-    if (by_four > 0) {
-        crc = update_by_four(crc, data, by_four);
+#if !defined(ER_SMALL_MEMORY)
+    if (size >= LONG) {
+        i = size / 4 * 4;
+        crc = update_by_four(crc, data, i);
     }
-    for (i = by_four; i < size; i++) {
+#endif
+    for (; i < size; i++) {
         crc = crc_table[(crc ^ data[i]) & 0xFF] ^ (crc >> 8);
     }
     return ~crc;

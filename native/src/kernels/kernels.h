@@ -10,7 +10,11 @@
 #include <stdint.h>
 
 enum {
+#if defined(ER_SMALL_MEMORY)
+    ER_GEMV_BLOCK = 1,
+#else
     ER_GEMV_BLOCK = 8,                          /* weight bytes of a row looked up in one pass */
+#endif
     ER_GEMV_TABLE_SIZE = ER_GEMV_BLOCK * 256,   /* int32 values of scratch that a kernel may use */
     ER_OPERAND_PADDING = 8                      /* operands behind the last column, all zero */
 };

@@ -20,8 +20,12 @@ static inline void er_lookup_block(const uint8_t *weights, uint32_t rows, uint32
     while (rows > 0) {
         const uint8_t *w = weights;
 
+#if defined(ER_SMALL_MEMORY)
+        *acc++ += table[*w];
+#else
         *acc++ += ((table[w[0]] + table[256 + w[1]]) + (table[512 + w[2]] + table[768 + w[3]])) +
                   ((table[1024 + w[4]] + table[1280 + w[5]]) + (table[1536 + w[6]] + table[1792 + w[7]]));
+#endif
         weights += row_bytes;
         ER_OPAQUE(weights);
         rows--;
