@@ -4,6 +4,29 @@
 
 #include "planner.h"
 
+/* See planner.h. */
+int64_t er_plan_row_bound(const er_planner *p, const er_matrix *matrix, uint32_t plane, uint32_t row)
+{
+    const uint8_t *bytes = matrix->weights[plane] + (size_t)row * matrix->row_bytes;
+    const uint8_t *magnitudes = p->magnitudes[matrix->encoding];
+    int64_t sum = 0;
+    uint32_t i;
+
+    if (matrix->encoding == ER_ENCODING_BINARY) {
+        return (int64_t)matrix->columns * matrix->clamp;
+    }
+    for (i = 0; i < matrix->row_bytes; i++) {
+        sum += magnitudes[bytes[i]];
+    }
+    return sum * matrix->clamp;
+}
+
+/* See planner.h. */
+int64_t er_plan_columns_bound(const er_matrix *matrix)
+{
+    return (int64_t)matrix->columns * matrix->clamp * (matrix->encoding == ER_ENCODING_POW2 ? 64 : 1);
+}
+
 /* Scalar kernels have no plan. Where there are no others a program has neither this code nor the 10 KB of stack
  * that it takes. */
 #if defined(ER_KERNELS_AVX2) || defined(ER_KERNELS_AVX512BW) || defined(ER_KERNELS_AVX512) || defined(ER_KERNELS_NEON)
@@ -27,29 +50,6 @@ static void fill_tables(er_planner *p)
 
         p->magnitudes[ER_ENCODING_POW2][byte] = (uint8_t)(low + high);
     }
-}
-
-/* See planner.h. */
-int64_t er_plan_row_bound(const er_planner *p, const er_matrix *matrix, uint32_t plane, uint32_t row)
-{
-    const uint8_t *bytes = matrix->weights[plane] + (size_t)row * matrix->row_bytes;
-    const uint8_t *magnitudes = p->magnitudes[matrix->encoding];
-    int64_t sum = 0;
-    uint32_t i;
-
-    if (matrix->encoding == ER_ENCODING_BINARY) {
-        return (int64_t)matrix->columns * matrix->clamp;
-    }
-    for (i = 0; i < matrix->row_bytes; i++) {
-        sum += magnitudes[bytes[i]];
-    }
-    return sum * matrix->clamp;
-}
-
-/* See planner.h. */
-int64_t er_plan_columns_bound(const er_matrix *matrix)
-{
-    return (int64_t)matrix->columns * matrix->clamp * (matrix->encoding == ER_ENCODING_POW2 ? 64 : 1);
 }
 
 /* Lay out the whole plan behind base, or only count with base null. Returns the size in bytes. */
