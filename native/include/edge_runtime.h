@@ -11,14 +11,23 @@
  *   er_decoder     logits to words, streaming.
  *   er_recognizer  resampler + front end + stream + decoder: PCM in, words out.
  *
+ * A recognizer takes er_model_create_from_file, er_recognizer_create, er_recognizer_push in a loop and
+ * er_recognizer_finish; a network of your own er_model_create_from_file, er_stream_create and
+ * er_stream_step. examples/ has both.
+ *
+ * Shapes are in elements, the last index runs fastest; sizes in bytes. Pointers must not be null unless it says so
+ * (functions that return a status then return ER_ERROR_ARGUMENT), and arrays must not overlap.
+ *
  * Ownership. Each er_X_create has one er_X_destroy. Each also has er_X_size and er_X_init, which
  * place the object in the caller's memory (64-byte aligned, at least er_X_size bytes): then
  * nothing is allocated and nothing is to be destroyed; the memory is simply reused. An object must
  * not outlive what it was made from (stream, decoder and recognizer: the model; a model made with
- * ER_MODEL_BORROW: the caller's bytes).
+ * ER_MODEL_BORROW: the caller's bytes), nor be moved in memory. er_X_destroy takes null.
  *
  * Errors. Functions that can fail return er_status: 0 is success, negative values are errors, and a
  * value is never renumbered. On failure out-parameters are left untouched unless stated otherwise.
+ * er_X_create and er_X_init return ER_ERROR_ARGUMENT for an argument outside its range, ER_ERROR_MEMORY if there is no
+ * memory or the caller's is too small or misaligned, ER_ERROR_MISSING if the model lacks a part that they need.
  *
  * Thread-safety, unless a function says otherwise: calls on distinct objects may run at the same
  * time; calls on one stream, resampler, front end, decoder or recognizer must not.
@@ -26,9 +35,9 @@
  * Real-time safety: er_*_push, er_*_step*, er_*_run*, er_*_flush, er_*_finish, er_*_reset and what tells of a decoder
  * or recognizer (er_*_partial, er_recognizer_log_mel, ...) neither allocate, lock, log, nor make a system call.
  *
- * Stack: er_model_create*, er_model_init and er_model_size take up to 16 KB; with no kernels but the scalar ones up to
- * 4 KB, and if the library is built with ER_SMALL_MEMORY, all but er_model_size at most 1 KB. Of the rest what takes
- * samples takes up to 3 KB, what takes only features or less 1 KB.
+ * Stack: er_model_create*, er_model_init and er_model_size take up to 16 KB; in a library with scalar kernels only
+ * up to 4 KB, and built with ER_SMALL_MEMORY, all but er_model_size about 1 KB. Of the rest, what takes samples takes up
+ * to 4 KB, what takes features or less 1 KB.
  */
 #ifndef EDGE_RUNTIME_H
 #define EDGE_RUNTIME_H
@@ -95,7 +104,8 @@ typedef enum er_status {
     ER_ERROR_METADATA = -64         /* metadata are not pairs of UTF-8 strings with distinct keys */
 } er_status;
 
-/* Where and why a file was rejected. Filled by the er_model_* functions that parse. */
+/* Where and why a file was rejected. Filled by the er_model_* functions that parse. With ER_ERROR_MEMORY, expected is
+ * the bytes needed, found those that there are. */
 typedef struct er_error {
     int32_t status;     /* er_status */
     uint32_t rule;      /* rule number in exporters/FORMAT.md, 0 where none applies */
@@ -110,7 +120,7 @@ const char *er_status_text(int32_t status);
 /* Library version, "major.minor.patch", static storage. */
 const char *er_version(void);
 
-/* CRC-32 (ISO-HDLC, the one of zlib and PNG) of size bytes. */
+/* CRC-32 (ISO-HDLC, the one of zlib and PNG) of size bytes; 0 for null. */
 uint32_t er_crc32(const void *data, size_t size);
 
 /* ------------------------------------------------------------------------------------- model */
@@ -122,9 +132,10 @@ enum {
 };
 
 typedef struct er_model_options {
-    uint32_t flags;         /* ER_MODEL_* */
+    uint32_t flags;         /* 0 or ER_MODEL_BORROW; another bit is ER_ERROR_ARGUMENT */
     const char *kernel;     /* null: the best for this CPU; else "scalar", "avx2", "avx512bw" (F, BW and
-                             * VL), "avx512" (VBMI too) or "neon" (AArch64, ARMv7) */
+                             * VL), "avx512" (VBMI too) or "neon" (AArch64, ARMv7); ER_ERROR_KERNEL if the
+                             * library does not have it or this CPU cannot run it */
 } er_model_options;
 
 typedef struct er_model_info {
@@ -154,8 +165,8 @@ typedef struct er_model_info {
 er_status er_model_create(const void *data, size_t size, const er_model_options *options,
                           er_model **model_out, er_error *error_out);
 
-/* Read a file into memory and parse it. path: as for fopen. Otherwise as er_model_create;
- * ER_MODEL_BORROW is refused. */
+/* Read a file into memory and parse it. path: as for fopen; ER_ERROR_IO if it cannot be read. Otherwise as
+ * er_model_create; ER_MODEL_BORROW is ER_ERROR_ARGUMENT. */
 er_status er_model_create_from_file(const char *path, const er_model_options *options,
                                     er_model **model_out, er_error *error_out);
 
@@ -171,7 +182,7 @@ er_status er_model_init(void *memory, size_t memory_size, const void *data, size
  * be used afterwards. */
 void er_model_destroy(er_model *model);
 
-/* Fill *info_out. */
+/* Fill *info_out, all of it. */
 er_status er_model_describe(const er_model *model, er_model_info *info_out);
 
 /* Label of an output, UTF-8, owned by the model; null if index is not below label_count. */
@@ -185,13 +196,15 @@ er_status er_model_metadata(const er_model *model, uint32_t index, const char **
 
 typedef struct er_stream er_stream;
 
+/* The recurrent state of one sequence of inputs, in the model's initial state, and the scratch memory of its steps. As
+ * many streams of a model as wanted. er_stream_size is the stream_bytes of er_model_info; 0 for null. */
 size_t er_stream_size(const er_model *model);
 er_status er_stream_init(void *memory, size_t memory_size, const er_model *model,
                          er_stream **stream_out);
 er_status er_stream_create(const er_model *model, er_stream **stream_out);
 void er_stream_destroy(er_stream *stream);
 
-/* Return to the model's initial state. */
+/* Return to the model's initial state; null is allowed, as in every er_X_reset. */
 void er_stream_reset(er_stream *stream);
 
 /* Round real-valued inputs to the network's int8 inputs: clamp(floor(x * scale + offset + 0.5),
@@ -218,7 +231,7 @@ er_status er_stream_step_quantized16(er_stream *stream, const int16_t *x, int16_
  * [shape=(output_size)], the logits in real units (an exact conversion). */
 er_status er_stream_step(er_stream *stream, const float *x, float *y_out);
 
-/* Advance many steps; equal to as many single steps, bit for bit.
+/* Advance many steps; equal to as many single steps, bit for bit. step_count may be 0, and x and y_out null then.
  *   x        float [shape=(step_count, input_size)]
  *   y_out    float [shape=(step_count, output_size)] */
 er_status er_stream_run(er_stream *stream, const float *x, size_t step_count, float *y_out);
@@ -275,8 +288,9 @@ void er_resampler_destroy(er_resampler *resampler);
 void er_resampler_reset(er_resampler *resampler);
 
 /* Convert until the input is used up or the output is full. Any chunking gives the same samples.
- *   samples          float [shape=(count)], full scale 1.0
+ *   samples          float [shape=(count)], full scale 1.0; null if count is 0
  *   out, capacity    receives at most capacity samples at 16 kHz; capacity >= 1
+ *   produced_out     samples written to out
  *   consumed_out     input samples used; call again with the rest while it is below count */
 er_status er_resampler_push(er_resampler *resampler, const float *samples, size_t count, float *out,
                             size_t capacity, size_t *produced_out, size_t *consumed_out);
@@ -328,7 +342,9 @@ void er_frontend_reset(er_frontend *frontend);
 
 /* PCM to features. Any chunking gives the same features, bit for bit.
  *   samples         float [shape=(count)], 16 kHz mono, full scale 1.0
- *   features_out    float [shape=(capacity, feature_size)]; capacity >= 1
+ *   features_out    float [shape=(capacity, feature_size)]; capacity >= 1. A vector: per frame of the stack, the oldest
+ *                   first, its cepstra, deltas and delta-deltas
+ *   frames_out      vectors written to features_out
  *   consumed_out    samples used; call again with the rest while it is below count */
 er_status er_frontend_push(er_frontend *frontend, const float *samples, size_t count,
                            float *features_out, size_t capacity, size_t *frames_out,
@@ -359,6 +375,7 @@ typedef struct er_word {
     uint32_t string;        /* number of the string it belongs to, from 0: see er_decoder_ended_strings */
 } er_word;
 
+/* The words of a decoder and of a recognizer come in order; each is reported once. */
 typedef struct er_decoder er_decoder;
 
 /* Greedy CTC (Graves et al. 2006, section 3.2): the best output per step after adding the file's
@@ -391,7 +408,8 @@ uint32_t er_decoder_ended_strings(const er_decoder *decoder);
  * is found: it may come to nothing, and end_s, heard_s and confidence may grow. */
 er_status er_decoder_partial(const er_decoder *decoder, er_word *word_out, uint32_t *found_out);
 
-/*   logits          int16 [shape=(step_count, output_size)]
+/* Take logits of steps in turn, of er_stream_step_quantized or its like.
+ *   logits          int16 [shape=(step_count, output_size)]
  *   words_out       receives at most capacity words; capacity >= 1
  *   consumed_out    steps used; call again with the rest while it is below step_count */
 er_status er_decoder_push(er_decoder *decoder, const int16_t *logits, size_t step_count,
@@ -418,9 +436,8 @@ void er_recognizer_destroy(er_recognizer *recognizer);
 /* Forget everything heard: filters, features, network state, pending word, clock. */
 void er_recognizer_reset(er_recognizer *recognizer);
 
+/* As the functions of the decoder. Settings stay when the recognizer is reset. */
 er_status er_recognizer_set_threshold(er_recognizer *recognizer, float threshold);
-
-/* As the functions of the decoder. */
 er_status er_recognizer_set_string_silence(er_recognizer *recognizer, uint32_t silence_ms);
 uint32_t er_recognizer_ended_strings(const er_recognizer *recognizer);
 
@@ -431,6 +448,8 @@ uint32_t er_recognizer_ended_strings(const er_recognizer *recognizer);
  * Decided every 10 ms of the signal itself, so that any chunking gives the same words. 500 .. 60000, or 0 for never
  * (er_recognizer_push_cepstra: never); at first 2000. */
 er_status er_recognizer_set_gate(er_recognizer *recognizer, uint32_t idle_after_ms);
+
+/* As er_decoder_partial. */
 er_status er_recognizer_partial(const er_recognizer *recognizer, er_word *word_out, uint32_t *found_out);
 
 /* Any chunking gives the same words. samples: float [shape=(count)], mono, full scale 1.0, at the
