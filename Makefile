@@ -5,6 +5,8 @@
 #   make test-microphone  two minutes of digits through a virtual microphone (CONTRIBUTING.md says what it needs)
 #   make lint         ruff and compiler warnings as errors
 #   make wheel        build dist/*.whl
+#   make static       build dist/edge-digits-*: the recognizer as one static program for each processor (needs CMake)
+#   make test-static  run its tests with these programs (ARM under qemu)
 #   make zig          install the compiler for other processors: ziglang, in .venv
 #   make clean        remove everything the targets made
 PYTHON  ?= python3
@@ -20,10 +22,12 @@ PYTEST  := $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 SOURCES := $(shell find native/src native/include -name '*.[ch]') native/CMakeLists.txt pyproject.toml \
            edge_runtime/__init__.py
 
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' edge_runtime/__init__.py)
+
 # Of the compiler that everything shipped is made with: the same sources give the same bytes.
 ZIGLANG := ziglang==0.17.1
 
-.PHONY: demo test test-train test-microphone lint wheel zig clean
+.PHONY: demo test test-train test-microphone lint wheel static test-static zig clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -75,6 +79,18 @@ $(VENV)/.installed-zig: $(RUN)
 	@touch $@
 
 zig: $(VENV)/.installed-zig
+
+STATIC := $(foreach machine,x86_64 aarch64 armv7l armv6l,dist/edge-digits-$(VERSION)-$(machine))
+
+dist/edge-digits-$(VERSION)-%: $(VENV)/.installed-zig $(SOURCES) $(wildcard native/cli/* edge_runtime/models/*.ernn)
+	cd native && cmake --preset $*-static && cmake --build --preset $*-static --target edge-digits
+	@mkdir -p dist
+	cp build/$*-static/edge-digits $@.part && mv $@.part $@
+
+static: $(STATIC)
+
+test-static: $(VENV)/.installed-test $(STATIC)
+	EDGE_RUNTIME_STATIC=$(CURDIR)/dist $(PYTEST) tests/test_edge_digits.py $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis

@@ -117,11 +117,25 @@ def build_library(target):
             f"-DCMAKE_C_COMPILER={target.compiler}",
             f"-DCMAKE_C_FLAGS={target.options}",
             "-DER_WERROR=ON",
+            "-DER_BUILD_CLI=ON",
+            *(["-DCMAKE_EXE_LINKER_FLAGS=-static"] if target.emulator else []),
         ]
         run(["cmake", "-S", NATIVE, "-B", where, "-G", "Unix Makefiles", *definitions])
         run(["cmake", "--build", where, "--target", "edge_runtime_static", "--parallel", os.cpu_count()])
 
     return builds.once(target.name, make) / "libedge_runtime.a"
+
+
+@functools.cache
+def build_edge_digits(target):
+    """The program edge-digits for a target, static where it is emulated; returns its path."""
+    where = build_library(target).parent
+
+    def make(_program):
+        run(["cmake", "--build", where, "--target", "edge-digits", "--parallel", os.cpu_count()])
+
+    builds.once(f"{target.name}_edge_digits", make)
+    return where / "edge-digits"
 
 
 @functools.cache

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""The program edge-digits under test, and what Python makes of the same audio."""
+
+import dataclasses
+import os
+import pathlib
+import platform
+import signal
+import subprocess
+import zlib
+
+import numpy as np
+import targets
+
+from apps.digit_demo.display import word_json
+from apps.digit_demo.session import Observer, Session
+from edge_runtime import Frontend, Model, __version__
+from edge_runtime.resampler import resample
+
+ROOT = targets.ROOT
+#: Names of programs: of this machine, and of processors under qemu.
+HERE = "x86-64"
+NAMES = (HERE, "aarch64", "armv7", "armv6")
+MACHINES = {"x86-64": "x86_64", "aarch64": "aarch64", "armv7": "armv7l", "armv6": "armv6l"}
+#: A folder with the static programs as they are shipped, to test instead: `make test-static`.
+STATIC = os.environ.get("EDGE_RUNTIME_STATIC")
+
+
+def interruptible():
+    """For a new process: Ctrl-C reaches it, however the tests were started."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Words of a command that run edge-digits."""
+
+    command: tuple
+
+    def run(self, *arguments, **options):
+        """Run it to its end."""
+        options = {"capture_output": True, "timeout": 120, **options}
+        return subprocess.run([*self.command, *map(str, arguments)], **options)
+
+    def start(self, *arguments, **options):
+        """Start it; its streams are pipes."""
+        streams = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        options = {**streams, "bufsize": 0, "preexec_fn": interruptible, **options}
+        return subprocess.Popen([*self.command, *map(str, arguments)], **options)
+
+
+def path(name):
+    """The program for a target: shipped, or built for the test."""
+    if STATIC is not None:
+        return pathlib.Path(STATIC) / f"edge-digits-{__version__}-{MACHINES[name]}"
+    return targets.build_edge_digits(targets.TARGETS[name])
+
+
+def program(name, model=None):
+    """Program for a target, on a processor model of the emulator; skips or fails the test if it cannot be built."""
+    target = targets.TARGETS[name]
+    if STATIC is None:
+        targets.needs_target(target)
+    else:
+        targets.needs(target.emulator)
+    if not target.emulator and platform.machine() != target.processor:
+        targets.missing(f"not on {target.processor}")
+    return Program((*target.command(model), str(path(name))))
+
+
+class Lines(Observer):
+    """The lines of --json."""
+
+    def __init__(self):
+        self.words = []
+
+    def on_word(self, word):
+        self.words.append(word_json(word) + "\n")
+
+
+class _Source:
+    """Blocks of samples as the file they were read from."""
+
+    name = "samples"
+    dropped_samples = 0
+    reconnects = False
+
+    def __init__(self, samples, rate):
+        self._samples = samples
+        self.sample_rate = rate
+
+    def blocks(self):
+        yield self._samples
+
+
+def expected_lines(model, samples, rate, threshold=None):
+    """What the digit demo prints with --json for float32 samples."""
+    lines = Lines()
+    with Session(model, _Source(samples, rate), threshold, [lines]) as session:
+        session.run()
+    return "".join(lines.words)
+
+
+def expected_logits(model, samples, rate):
+    """int16 [shape=(steps, outputs)] for a whole recording, float32 samples."""
+    frontend = Frontend(model.file.frontend)
+    features = [frontend.push(resample(samples, rate)), frontend.flush(quiet_frames=30)]
+    return model.stream().run_quantized(model.quantize_input(np.concatenate(features)))
+
+
+def checksum(logits):
+    """As --self-test prints it."""
+    return f"{zlib.crc32(logits.astype('<i2').tobytes()):08x}"
+
+
+def load(small=False):
+    """The model that is built in."""
+    return Model.small() if small else Model.default()
