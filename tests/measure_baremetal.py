@@ -22,6 +22,7 @@ import numpy as np
 from baremetal import M0, M4
 from count_instructions import MEMORY, RECORDING, stage_of, write_table
 from targets import ROOT
+from test_no_multiply import HELPER
 
 from edge_runtime import Frontend, Model
 
@@ -54,6 +55,7 @@ class Counts:
 
     instructions: collections.Counter  #: by stage
     multiplies: collections.Counter
+    helpers: int  #: instructions of the compiler's functions that multiply or divide
     steps: int  #: of the network
 
 
@@ -67,8 +69,9 @@ def counts_of(instructions):
             stage = "inference"
         executed[stage] += i.count
         multiplied[stage] += i.count * i.multiplies
+    helpers = sum(i.count for i in instructions if HELPER.search(i.symbol))
     entry = [i for i in instructions if i.symbol == "er_stream_advance"]
-    return Counts(executed, multiplied, min(entry, key=lambda i: i.address).count)
+    return Counts(executed, multiplied, helpers, min(entry, key=lambda i: i.address).count)
 
 
 @dataclasses.dataclass(frozen=True)

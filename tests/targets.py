@@ -139,11 +139,11 @@ def build_edge_digits(target):
 
 
 @functools.cache
-def build_program(target, name, link=("-static",), sources=("files",)):
+def build_program(target, name, link=("-static",), sources=("files",), folder=NATIVE / "tests"):
     """A program from native/tests/<name>.c, other sources there and the library, static unless said otherwise;
-    returns its path. The link map is beside it, named <name>.map."""
+    returns its path. The link map is beside it, named <name>.map. folder: where else the sources are."""
     library = build_library(target)
-    sources = [NATIVE / "tests" / f"{source}.c" for source in (name, *sources)]
+    sources = [folder / f"{source}.c" for source in (name, *sources)]
     includes = [f"-I{NATIVE / part}" for part in ("include", "src", "tests")]
     flags = [*target.options.split(), "-std=c11", "-O2", "-ffp-contract=off", *WARNINGS]
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""docs/cycles.md holds what tests/estimate_cycles.py estimates."""
+"""docs/cycles.md holds what tests/estimate_cycles.py estimates, docs/power.md what tests/estimate_power.py does."""
 
 import re
 
 import count_instructions
 import estimate_cycles
+import estimate_power
 import pytest
 import targets
 from count_instructions import MARKERS
@@ -48,3 +49,32 @@ def test_what_is_estimated_is_the_step():
     total = sum(cost.instructions for cost in costs.values())
     assert costs["rest"].instructions < 0.1 * total
     assert all(cost.instructions > 0.02 * total for part, cost in costs.items() if part != "rest")
+
+
+def test_document_holds_the_cost_of_a_second():
+    """Of AArch64; written anew by: python tests/estimate_power.py --write docs/power.md"""
+    count_instructions.needs_counting(TARGETS["aarch64"])
+    text = (ROOT / "docs" / "power.md").read_text(encoding="utf-8")
+    begin, end = (text.index(marker) for marker in MARKERS)
+
+    def table(lines):
+        """dict: a row's first two cells to the numbers of the others."""
+        rows = [re.split(r"\s*\|\s*", line.strip("| \n")) for line in lines]
+        return {
+            tuple(row[:2]): [float(n) for n in re.findall(r"(?<![\w.])[\d.]+", " ".join(row[2:]))]
+            for row in rows
+            if re.search(r"\d", row[-1])
+        }
+
+    written = table(text[begin:end].splitlines())
+    estimated = table(estimate_power.rows(("aarch64",), firmware=False))
+    assert len(written) > len(estimated) > 3
+    for key, figures in estimated.items():
+        assert written[key] == pytest.approx(figures, rel=TOLERANCE, abs=0.2), key
+
+
+def test_an_idle_second_costs_a_fraction_of_one_of_speech():
+    target = TARGETS["aarch64"]
+    count_instructions.needs_counting(target)
+    speech, idle = (estimate_power.second_of_audio(target, sound, 16000) for sound in ("speech", "idle"))
+    assert 0 < idle < 0.2 * speech
