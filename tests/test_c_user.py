@@ -36,7 +36,7 @@ def install(target):
 
     def make(prefix):
         first = prefix.with_name(prefix.name + "_first")
-        targets.run(["cmake", "--build", build, "--parallel"])
+        targets.run(["cmake", "--build", build, "--target", "edge_runtime", "--parallel"])
         targets.run(["cmake", "--install", build, "--prefix", first, "--component", "development"])
         first.rename(prefix)
 
