@@ -85,8 +85,9 @@ MULTIPLY = re.compile(
 )
 #: Prefixes that objdump writes before a mnemonic.
 PREFIX = re.compile(r"lock|rep\w*|bnd|notrack|data16|cs|ds|es|ss|fs|gs|addr32|rex\S*|\{\w+\}")
-#: Functions of the compiler's library that multiply or divide.
-HELPER = re.compile(r"__(aeabi_\w*(mul|div|mod)\w*|u?(mul|div|mod|divmod)\w*)\b")
+#: Functions of the compiler's library that multiply or divide. What is beyond one is called name+0x... if it has no
+#: name itself, as entries of a procedure linkage table.
+HELPER = re.compile(r"__(aeabi_\w*(mul|div|mod)\w*|u?(mul|div|mod|divmod)\w*)\b(?!\+0x)")
 
 CONTROL = """
 #include <stdint.h>

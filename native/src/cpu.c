@@ -6,6 +6,7 @@
 #include <cpuid.h>
 
 enum {
+    LEAF1_ECX_POPCNT = 1 << 23,
     LEAF1_ECX_OSXSAVE = 1 << 27,
     LEAF7_EBX_AVX2 = 1 << 5,
     LEAF7_EBX_AVX512F = 1 << 16,
@@ -29,10 +30,11 @@ static uint32_t saved_state(void)
  * whenever it switches tasks. */
 uint32_t er_cpu_features(void)
 {
+    const uint32_t needed = LEAF1_ECX_POPCNT | LEAF1_ECX_OSXSAVE;
     const uint32_t wanted = LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512BW | LEAF7_EBX_AVX512VL;
     uint32_t a, b, c, d, state, features = 0;
 
-    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & LEAF1_ECX_OSXSAVE) == 0) {
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed) {
         return 0;
     }
     state = saved_state();
