@@ -4,10 +4,12 @@
 #   make test-train   run the training and exporter tests too (installs torch, onnx, onnxruntime)
 #   make test-microphone  two minutes of digits through a virtual microphone (CONTRIBUTING.md says what it needs)
 #   make lint         ruff and compiler warnings as errors
-#   make wheel        build dist/*.whl
+#   make wheel        build dist/*.whl for this machine
+#   make wheels       build dist/*.whl for x86-64, AArch64, ARMv7 and ARMv6, and the source distribution dist/*.tar.gz
+#   make test-wheels  the wheels, installed by pip in systems of their processors (CONTRIBUTING.md says what it needs)
 #   make static       build dist/edge-digits-*: the recognizer as one static program for each processor (needs CMake)
 #   make test-static  run its tests with these programs (ARM under qemu)
-#   make zig          install the compiler for other processors: ziglang, in .venv
+#   make zig          install the compiler for other processors, zig, in .venv
 #   make clean        remove everything the targets made
 PYTHON  ?= python3
 VENV    ?= .venv
@@ -24,10 +26,13 @@ SOURCES := $(shell find native/src native/include -name '*.[ch]') native/CMakeLi
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' edge_runtime/__init__.py)
 
-# Of the compiler that everything shipped is made with: the same sources give the same bytes.
-ZIGLANG := ziglang==0.17.1
+WHEEL_SOURCES := $(SOURCES) $(shell find edge_runtime native/cmake -type f -not -name '*.pyc') \
+           native/CMakePresets.json native/tools/build_wheels.py README.md LICENSE
+WHEELS  := $(addprefix dist/edge_runtime-$(VERSION), .tar.gz -py3-none-linux_armv7l.whl -py3-none-linux_armv6l.whl \
+           -py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl \
+           -py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl)
 
-.PHONY: demo test test-train test-microphone lint wheel static test-static zig clean
+.PHONY: demo test test-train test-microphone test-wheels lint wheel wheels static test-static zig clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -65,6 +70,9 @@ test-train: $(VENV)/.installed-train
 test-microphone: $(VENV)/.installed-test
 	EDGE_RUNTIME_MICROPHONE_S=120 EDGE_RUNTIME_REQUIRE_MICROPHONE=1 $(RUN) -m pytest tests/test_microphone.py $(PYTEST_ARGS)
 
+test-wheels: $(VENV)/.installed-test $(VENV)/.installed-zig
+	EDGE_RUNTIME_WHEELS=full EDGE_RUNTIME_REQUIRE_ARM=1 $(PYTEST) tests/test_wheels.py tests/test_wheels_in_roots.py $(PYTEST_ARGS)
+
 lint: $(VENV)/.installed-test
 	$(INSTALL) ruff
 	$(RUN) -m ruff check .
@@ -74,8 +82,15 @@ lint: $(VENV)/.installed-test
 wheel: $(RUN)
 	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
-$(VENV)/.installed-zig: $(RUN)
-	$(INSTALL) '$(ZIGLANG)'
+$(WHEELS) &: $(VENV)/.installed-zig $(WHEEL_SOURCES)
+	$(RUN) native/tools/build_wheels.py
+
+wheels: $(WHEELS)
+
+# What cross builds need, without the package itself.
+$(VENV)/.installed-zig: $(RUN) pyproject.toml
+	$(INSTALL) $$($(RUN) -c 'import tomllib; \
+	  print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cross"])')
 	@touch $@
 
 zig: $(VENV)/.installed-zig
