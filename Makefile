@@ -3,6 +3,7 @@
 #   make test         run the tests (no torch needed)
 #   make test-train   run the training and exporter tests too (installs torch, onnx, onnxruntime)
 #   make test-microphone  two minutes of digits through a virtual microphone (CONTRIBUTING.md says what it needs)
+#   make test-deploy  deployment to emulated devices, Python included (CONTRIBUTING.md says what it needs)
 #   make lint         ruff and compiler warnings as errors
 #   make wheel        build dist/*.whl for this machine
 #   make wheels       build dist/*.whl for x86-64, AArch64, ARMv7 and ARMv6, and the source distribution dist/*.tar.gz
@@ -32,7 +33,7 @@ WHEELS  := $(addprefix dist/edge_runtime-$(VERSION), .tar.gz -py3-none-linux_arm
            -py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl \
            -py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl)
 
-.PHONY: demo test test-train test-microphone test-wheels lint wheel wheels static test-static zig clean
+.PHONY: demo test test-train test-microphone test-wheels test-deploy lint wheel wheels static test-static zig clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -72,6 +73,9 @@ test-microphone: $(VENV)/.installed-test
 
 test-wheels: $(VENV)/.installed-test $(VENV)/.installed-zig
 	EDGE_RUNTIME_WHEELS=full EDGE_RUNTIME_REQUIRE_ARM=1 $(PYTEST) tests/test_wheels.py tests/test_wheels_in_roots.py $(PYTEST_ARGS)
+
+test-deploy: $(VENV)/.installed-test
+	EDGE_RUNTIME_DEPLOY=full EDGE_RUNTIME_REQUIRE_ARM=1 $(PYTEST) tests/test_deploy.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(INSTALL) ruff
