@@ -16,7 +16,8 @@ from apps.demo_samples import samples as demo_samples
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = {
-    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", ".ci/run")
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "CONTRIBUTING.md", "docs/raspberry-pi.md", ".ci/run")
 }
 
 
@@ -66,7 +67,8 @@ def test_options_of_the_readme_exist():
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_named_exist(document):
     text = DOCUMENTS[document]
-    named = re.findall(r"\]\(([\w./-]+)\)", text)
+    folder = (ROOT / document).parent
+    named = [(folder / link).relative_to(ROOT) for link in re.findall(r"\]\(([\w./-]+)\)", text)]
     named += re.findall(
         r"(?:^|[\s`(])((?:native|tests|exporters|training|apps|edge_runtime)/[\w./-]+\.\w+)", text
     )
