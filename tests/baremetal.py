@@ -80,20 +80,30 @@ def result_of(completed):
     return Run(completed.stdout, report, [line for line in lines if not re.fullmatch(r"\w+ \d+", line)])
 
 
+def failure(program, completed):
+    """What to raise for a program that failed; with status -2 of the library it is short of memory."""
+    said = completed.stderr.decode()
+    kind = MemoryError if "status -2\n" in said else RuntimeError
+    return kind(f"{program.name}: exit status {completed.returncode}\n{said}")
+
+
 def run(board, program, data):
     """Run a program on the bytes of its standard input."""
     command = [*board.command, "-kernel", str(program)]
     completed = subprocess.run(command, input=data, capture_output=True)
     if completed.returncode != 0:
-        raise RuntimeError(f"{program.name}: exit status {completed.returncode}\n{completed.stderr.decode()}")
+        raise failure(program, completed)
     return result_of(completed)
 
 
 def count(board, program, data):
     """The same with every instruction counted: (list of count_instructions.Instruction, Run)."""
-    instructions, completed = count_instructions.count_command(
-        board.command, program, "-kernel", program, input=data
-    )
+    try:
+        instructions, completed = count_instructions.count_command(
+            board.command, program, "-kernel", program, input=data
+        )
+    except subprocess.CalledProcessError as error:
+        raise failure(program, error) from None
     return instructions, result_of(completed)
 
 

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import pathlib
 import pickle
+import sys
 import wave
 
 import baremetal
@@ -124,7 +125,11 @@ def rows(measured=MEASURED):
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for board, program, model in measured:
-        m = measure(board, program, model)
+        try:
+            m = measure(board, program, model)
+        except MemoryError as error:
+            print(f"{board}, {model.name} does not fit: {error}", file=sys.stderr)
+            continue
         cells = [board.core, program, model.name, m.flash, m.static, m.stack, m.static + m.stack]
         cells += [round(m.per_step("inference")), m.whole.multiplies["inference"]]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
