@@ -129,9 +129,8 @@ def counted_row(target):
 def firmware_row():
     """The Cortex-M4: speech at 16 kHz, from the firmware's own counts."""
     m = measure_baremetal.measure(measure_baremetal.M4, "recognizer", measure_baremetal.LARGE)
-    steps = m.whole.steps - m.half.steps
-    executed = m.whole.instructions.total() - m.half.instructions.total()
-    return f"| firmware | cortex-m4 | scalar | {executed / steps * 50 / 1e6:.2f} | - | - | - | - |"
+    second = m.per_step() * measure_baremetal.STEPS_A_SECOND
+    return f"| firmware | cortex-m4 | scalar | {second / 1e6:.2f} | - | - | - | - |"
 
 
 def share(board, sound):

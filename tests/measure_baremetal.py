@@ -28,6 +28,7 @@ from test_no_multiply import HELPER
 from edge_runtime import Frontend, Model
 
 SMALL, LARGE = (ROOT / "edge_runtime" / "models" / f"{name}.ernn" for name in ("digits_small", "digits"))
+STEPS_A_SECOND = 50
 #: What is measured: board, program, model.
 MEASURED = tuple(
     (board, program, model)
@@ -86,10 +87,13 @@ class Measurement:
     half: Counts
     output: bytes  #: for the whole recording
 
-    def per_step(self, stage):
-        """Instructions of a stage in a step."""
-        less = self.half.instructions[stage]
-        return (self.whole.instructions[stage] - less) / (self.whole.steps - self.half.steps)
+    def per_step(self, stage=None):
+        """Instructions of a stage, or of all, in a step."""
+        whole, half = (
+            counts.instructions.total() if stage is None else counts.instructions[stage]
+            for counts in (self.whole, self.half)
+        )
+        return (whole - half) / (self.whole.steps - self.half.steps)
 
 
 @functools.cache
@@ -121,8 +125,9 @@ def measure(board, program, model):
 def rows(measured=MEASURED):
     """Lines of the table."""
     lines = [
-        "| core | program | model | flash | memory: objects | stack | together | network, instructions a step | its multiplies |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| core | program | model | flash | memory: objects | stack | together | network, instructions a step | its multiplies "
+        "| all, a second of audio |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for board, program, model in measured:
         try:
@@ -132,6 +137,7 @@ def rows(measured=MEASURED):
             continue
         cells = [board.core, program, model.name, m.flash, m.static, m.stack, m.static + m.stack]
         cells += [round(m.per_step("inference")), m.whole.multiplies["inference"]]
+        cells.append(round(m.per_step() * STEPS_A_SECOND))
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
 
