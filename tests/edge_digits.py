@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 import platform
+import shutil
 import signal
 import subprocess
 import zlib
@@ -65,7 +66,9 @@ def program(name, model=None):
         targets.needs(target.emulator)
     if not target.emulator and platform.machine() != target.processor:
         targets.missing(f"not on {target.processor}")
-    return Program((*target.command(model), str(path(name))))
+    emulator = target.command(model)
+    # By its path, for tests that set PATH.
+    return Program((*map(shutil.which, emulator[:1]), *emulator[1:], str(path(name))))
 
 
 class Lines(Observer):

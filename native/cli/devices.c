@@ -166,7 +166,7 @@ char *devices_find(const char *wanted, int through_arecord, int verbose, struct 
             found = 1;
         }
     }
-    if (found == 0 && wanted[digits] != '\0') {
+    if (found == 0 && (digits == 0 || wanted[digits] != '\0')) {
         found = search(&list, wanted, 1, &name);
         found = found > 0 ? found : search(&list, wanted, 0, &name);
     }
