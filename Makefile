@@ -10,6 +10,7 @@
 #   make test-wheels  the wheels, installed by pip in systems of their processors (CONTRIBUTING.md says what it needs)
 #   make static       build dist/edge-digits-*: the recognizer as one static program for each processor (needs CMake)
 #   make test-static  run its tests with these programs (ARM under qemu)
+#   make test-boot    boot emulated computers, a Raspberry Pi 3 and a Zero among them, that run them (fetches kernels)
 #   make zig          install the compiler for other processors, zig, in .venv
 #   make clean        remove everything the targets made
 PYTHON  ?= python3
@@ -33,7 +34,7 @@ WHEELS  := $(addprefix dist/edge_runtime-$(VERSION), .tar.gz -py3-none-linux_arm
            -py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl \
            -py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl)
 
-.PHONY: demo test test-train test-microphone test-wheels test-deploy lint wheel wheels static test-static zig clean
+.PHONY: demo test test-train test-microphone test-wheels test-deploy lint wheel wheels static test-static test-boot zig clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -109,7 +110,12 @@ dist/edge-digits-$(VERSION)-%: $(VENV)/.installed-zig $(SOURCES) $(wildcard nati
 static: $(STATIC)
 
 test-static: $(VENV)/.installed-test $(STATIC)
-	EDGE_RUNTIME_STATIC=$(CURDIR)/dist $(PYTEST) tests/test_edge_digits.py $(PYTEST_ARGS)
+	EDGE_RUNTIME_STATIC=$(CURDIR)/dist EDGE_RUNTIME_REQUIRE_ARM=1 \
+	  $(PYTEST) tests/test_edge_digits.py tests/test_edge_digits_microphone.py $(PYTEST_ARGS)
+
+test-boot: $(VENV)/.installed-test $(STATIC)
+	EDGE_RUNTIME_BOOT=1 EDGE_RUNTIME_STATIC=$(CURDIR)/dist EDGE_RUNTIME_REQUIRE_ARM=1 \
+	  $(RUN) -m pytest tests/test_boot.py $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis

@@ -2,6 +2,7 @@
 """The program edge-digits under test, and what Python makes of the same audio."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import platform
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import zlib
 
+import builds
 import numpy as np
 import targets
 
@@ -23,6 +25,8 @@ ROOT = targets.ROOT
 HERE = "x86-64"
 NAMES = (HERE, "aarch64", "armv7", "armv6")
 MACHINES = {"x86-64": "x86_64", "aarch64": "aarch64", "armv7": "armv7l", "armv6": "armv6l"}
+#: Built with the address, leak and undefined-behavior sanitizers, for this machine.
+SANITIZED = "sanitized"
 #: A folder with the static programs as they are shipped, to test instead: `make test-static`.
 STATIC = os.environ.get("EDGE_RUNTIME_STATIC")
 
@@ -50,15 +54,42 @@ class Program:
         return subprocess.Popen([*self.command, *map(str, arguments)], **options)
 
 
+def shipped(machine):
+    """The static program as it is shipped; skips or fails the test without EDGE_RUNTIME_STATIC."""
+    if STATIC is None:
+        targets.missing("EDGE_RUNTIME_STATIC does not name the folder of the static programs")
+    return pathlib.Path(STATIC) / f"edge-digits-{__version__}-{machine}"
+
+
+@functools.cache
+def _build_sanitized():
+    def make(where):
+        definitions = {
+            "CMAKE_BUILD_TYPE": "Debug",
+            "ER_SANITIZE": "address,undefined",
+            "ER_AVX512": "OFF",
+            "ER_BUILD_CLI": "ON",
+        }
+        options = [f"-D{name}={value}" for name, value in definitions.items()]
+        targets.run(["cmake", "-S", targets.NATIVE, "-B", where, "-G", "Unix Makefiles", *options])
+        build = ["cmake", "--build", where, "--target", "edge-digits", "--parallel", os.cpu_count()]
+        targets.run(build)
+
+    return builds.once("edge_digits_sanitized", make) / "edge-digits"
+
+
 def path(name):
     """The program for a target: shipped, or built for the test."""
     if STATIC is not None:
-        return pathlib.Path(STATIC) / f"edge-digits-{__version__}-{MACHINES[name]}"
+        return shipped(MACHINES[name])
     return targets.build_edge_digits(targets.TARGETS[name])
 
 
 def program(name, model=None):
     """Program for a target, on a processor model of the emulator; skips or fails the test if it cannot be built."""
+    if name == SANITIZED:
+        targets.needs("cmake", "make", "gcc")
+        return Program((str(_build_sanitized()),))
     target = targets.TARGETS[name]
     if STATIC is None:
         targets.needs_target(target)

@@ -15,7 +15,7 @@ import time
 import edge_digits
 import numpy as np
 import pytest
-from edge_digits import HERE, NAMES, checksum, expected_lines, expected_logits, load
+from edge_digits import HERE, NAMES, SANITIZED, checksum, expected_lines, expected_logits, load
 from test_digit_demo import bad_files, make_wav
 from word_models import TONE_LABELS, babble_audio, babble_model, in_profile_2, tone_model, tone_signal
 
@@ -30,9 +30,9 @@ RECORDINGS = [recording for recording, _ in samples()]
 SAID = ["one", "two", "three", "four"]
 
 
-@pytest.fixture(scope="session", params=NAMES)
+@pytest.fixture(scope="session", params=[*NAMES, SANITIZED])
 def program(request):
-    """edge-digits on each processor."""
+    """edge-digits on each processor, and watched by sanitizers."""
     return edge_digits.program(request.param)
 
 
@@ -40,6 +40,12 @@ def program(request):
 def here():
     """edge-digits on this machine."""
     return edge_digits.program(HERE)
+
+
+@pytest.fixture(scope="session")
+def sanitized():
+    """edge-digits watched by the address, leak and undefined-behavior sanitizers."""
+    return edge_digits.program(SANITIZED)
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +87,13 @@ def test_every_sample_rate(program, babble_path, tmp_path, rate):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("channels", [1, 2, 3, 7, 8, 9, 20, 300])
-def test_every_encoding_reads_as_in_python(here, tmp_path, kind, channels):
+def test_every_encoding_reads_as_in_python(sanitized, tmp_path, kind, channels):
     """To the last bit: what is kept is what was heard."""
     path = tmp_path / "a.wav"
     frames = np.random.default_rng(channels).uniform(-1, 1, (2500, channels))
     path.write_bytes(make_wav(frames, 44100, kind, extensible=channels > 2))
-    assert here.run("-i", path, "-q", "--save-audio", tmp_path / "kept").returncode == 0
+    result = sanitized.run("-i", path, "-q", "--small", "--save-audio", tmp_path / "kept")
+    assert result.returncode == 0, result.stderr
     (kept,) = (tmp_path / "kept").glob("*.wav")
     heard, read = read_audio(kept), read_audio(path)
     assert heard[1] == read[1] == 44100
@@ -246,8 +253,9 @@ def test_bad_arguments_are_one_line(program, tmp_path):
         (["-i", good, "--small", "-m", "x"], "--small"),
         (["--bogus"], "--bogus"),
         (["-z"], "-z"),
-        (["-i"], "-i"),
-        (["--json=yes"], "--json"),
+        (["-i"], "--input: expected a value"),
+        (["--model"], "--model: expected a value"),
+        (["--json=yes"], "--json: expected no value"),
         ([good], "good.wav"),
         (["--logits"], "-i FILE"),
         (["--raw"], "-i"),
@@ -290,12 +298,12 @@ def hostile_files():
         yield bytes(content)
 
 
-def test_hostile_files_do_what_they_do_in_python(here, tmp_path):
+def test_hostile_files_do_what_they_do_in_python(sanitized, tmp_path):
     model = load(small=True)
     path = tmp_path / "a.wav"
     for content in hostile_files():
         path.write_bytes(content)
-        result = here.run("-i", path, "--small", "--json", "-q")
+        result = sanitized.run("-i", path, "--small", "--json", "-q")
         try:
             with open_audio(path) as audio:
                 parts = list(audio.blocks())
@@ -335,20 +343,20 @@ def test_signals_end_quietly_with_summary_and_complete_recording(program, tmp_pa
 def test_reader_that_leaves_is_no_error(program, tmp_path, model_path):
     path = tmp_path / "a.wav"
     path.write_bytes(make_wav(tone_signal(SAID * 5), 16000))
-    reading, writing = os.pipe()
-    os.close(reading)
-    result = program.run(
-        "-i", path, "-m", model_path, "-q", capture_output=False, stdout=writing, stderr=subprocess.PIPE
-    )
-    os.close(writing)
-    assert (result.returncode, result.stderr) == (0, b"")
+    for what in ([], ["--json"], ["--logits"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        streams = {"capture_output": False, "stdout": writing, "stderr": subprocess.PIPE}
+        result = program.run("-i", path, "-m", model_path, "-q", *what, **streams)
+        os.close(writing)
+        assert (result.returncode, result.stderr) == (0, b"")
 
 
 def test_output_that_cannot_be_written_is_an_error(program, tmp_path, model_path):
     path = tmp_path / "a.wav"
     path.write_bytes(make_wav(tone_signal(SAID), 16000))
     with open("/dev/full", "wb") as full:
-        for arguments in (["-i", path, "-m", model_path, "-q"], ["--help"], ["--self-test"]):
+        for arguments in (["-i", path, "-m", model_path, "-q"], ["--help"], ["--logits", "-i", path]):
             result = program.run(*arguments, capture_output=False, stdout=full, stderr=subprocess.PIPE)
             assert result.returncode == 2
             assert result.stderr == b"edge-digits: standard output: No space left on device\n"
@@ -481,12 +489,12 @@ print("said by the command")
 
 
 @pytest.mark.parametrize("more", ["", " --said={word}/{digit} '{start} {end}' {confidence}{other}"])
-def test_a_command_for_every_word(here, model_path, tmp_path, more):
+def test_a_command_for_every_word(sanitized, model_path, tmp_path, more):
     script, kept, path = tmp_path / "keep it.py", tmp_path / "kept", tmp_path / "a.wav"
     script.write_text(KEEP)
     path.write_bytes(make_wav(tone_signal(SAID * 6), 16000))
     command = f"'{sys.executable}' \"{script}\" {str(kept)[:-1]}\\{str(kept)[-1]}{more}"
-    result = here.run("-i", path, "-m", model_path, "--json", "--exec", command)
+    result = sanitized.run("-i", path, "-m", model_path, "--json", "--exec", command)
     words = [json.loads(line) for line in lines(result).splitlines()]
     runs = [json.loads(line) for line in kept.read_text().splitlines()]
     assert len(runs) == len(words) == 24

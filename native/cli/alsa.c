@@ -116,7 +116,7 @@ static void print_hint(FILE *out, const void *hint)
 
     if (name != NULL && (direction == NULL || strcmp(direction, "Input") == 0)) {
         fprintf(out, "%s\n", name);
-        for (line = text == NULL ? NULL : strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        for (line = text; line != NULL && (line = strtok_r(line, "\n", &rest)) != NULL; line = rest) {
             fprintf(out, "    %s\n", line);
         }
     }
@@ -159,7 +159,8 @@ static int set_params(void *pcm, unsigned rate, unsigned channels, unsigned resa
     if ((code = alsa.any(pcm, params)) >= 0 && (code = alsa.set_resample(pcm, params, resample)) >= 0 &&
         (code = alsa.set_access(pcm, params, ACCESS_RW_INTERLEAVED)) >= 0 &&
         (code = alsa.set_format(pcm, params, FORMAT_S16_LE)) >= 0 &&
-        (code = alsa.set_channels(pcm, params, channels)) >= 0 && (code = alsa.set_rate(pcm, params, rate, 0)) >= 0 &&
+        (code = alsa.set_channels(pcm, params, channels)) >= 0 &&
+        (code = alsa.set_rate(pcm, params, rate, 0)) >= 0 &&
         (code = alsa.set_period(pcm, params, &period_us, NULL)) >= 0 &&
         (code = alsa.set_buffer(pcm, params, &buffer_us, NULL)) >= 0) {
         code = alsa.set_params(pcm, params);
@@ -200,7 +201,8 @@ int alsa_open(alsa_input *input, const char *pcm, const uint32_t *rates, size_t 
         code = alsa.start(input->pcm);
     }
     if (code < 0) {
-        problem_set(problem, "cannot record from '%s' (ALSA: %s): plughw: names take any rate", pcm, alsa.text(code));
+        problem_set(problem, "cannot record from '%s' (ALSA: %s): plughw: names take any rate", pcm,
+                    alsa.text(code));
         alsa_close(input);
         return FAILED;
     }

@@ -28,7 +28,8 @@ int alsa_is_there(int verbose);
 char *alsa_list(void);
 
 /* As arecord_open, arecord_read, arecord_close. 16-bit samples; the library keeps half a second. */
-int alsa_open(alsa_input *input, const char *pcm, const uint32_t *rates, size_t rate_count, struct problem *problem);
+int alsa_open(alsa_input *input, const char *pcm, const uint32_t *rates, size_t rate_count,
+              struct problem *problem);
 long alsa_read(alsa_input *input, uint8_t *data, size_t frames, int timeout_ms);
 void alsa_close(alsa_input *input);
 

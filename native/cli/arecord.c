@@ -69,8 +69,10 @@ static void take_message(arecord_input *input)
     input->line_length = 0;
     if (strncmp(input->line, "overrun!!!", 10) == 0) {
         input->overflows++;
-        lost_ms = strncmp(input->line, overrun, sizeof overrun - 1) == 0 ? strtod(input->line + sizeof overrun - 1, NULL)
-                                                                         : 0.0;
+        lost_ms = 0.0;
+        if (strncmp(input->line, overrun, sizeof overrun - 1) == 0) {
+            lost_ms = strtod(input->line + sizeof overrun - 1, NULL);
+        }
         if (lost_ms > 0.0 && lost_ms < 1e9) {
             input->lost_frames += (uint64_t)(lost_ms * input->sample_rate / 1000.0);
         }
@@ -231,7 +233,8 @@ static int is_about_format(const char *message)
     return 0;
 }
 
-int arecord_open(arecord_input *input, const char *pcm, const uint32_t *rates, size_t rate_count, struct problem *problem)
+int arecord_open(arecord_input *input, const char *pcm, const uint32_t *rates, size_t rate_count,
+                 struct problem *problem)
 {
     char program[4096];
     size_t i;
@@ -263,8 +266,8 @@ int arecord_open(arecord_input *input, const char *pcm, const uint32_t *rates, s
         }
     }
     return problem_set(problem,
-                       "cannot record from '%s' (%s): `arecord -L` shows what there is; plughw: names take any rate", pcm,
-                       input->last_line[0] != '\0' ? input->last_line : "arecord says nothing");
+                       "cannot record from '%s' (%s): `arecord -L` shows what there is; plughw: names take any rate",
+                       pcm, input->last_line[0] != '\0' ? input->last_line : "arecord says nothing");
 }
 
 void arecord_close(arecord_input *input)

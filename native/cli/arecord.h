@@ -38,7 +38,8 @@ char *arecord_list(struct problem *problem);
 
 /* Record from an ALSA device, at the first of the rates that works, with one channel or two; returns when it delivers.
  * Returns 0, FAILED or INTERRUPTED; only after 0 it is to be closed. */
-int arecord_open(arecord_input *input, const char *pcm, const uint32_t *rates, size_t rate_count, struct problem *problem);
+int arecord_open(arecord_input *input, const char *pcm, const uint32_t *rates, size_t rate_count,
+                 struct problem *problem);
 
 /* Wait for audio. Returns the number of frames, each of `channels` samples of 16 bits; 0 when nothing has come for so
  * long; FAILED when none will, `reason` says why; INTERRUPTED. data: [shape=(frames * channels * 2)]. */

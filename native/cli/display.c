@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "display.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "interrupt.h"
+#include "output.h"
 
 enum { METER_WIDTH = 12, LEAST_WIDTH = 10 };
 static const double METER_FLOOR_DB = -60.0, METER_INTERVAL_S = 0.1;
@@ -62,18 +62,6 @@ static void grow(struct display *display, const char *text)
     display->line_length += length;
 }
 
-static int flush(struct problem *problem)
-{
-    errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout)) {
-        return 0;
-    }
-    if (errno == EPIPE) {
-        return INTERRUPTED;
-    }
-    return problem_set(problem, "standard output: %s", strerror(errno == 0 ? EIO : errno));
-}
-
 int display_word(struct display *display, const heard_word *word, struct problem *problem)
 {
     const int digit = digit_of(word->label);
@@ -89,7 +77,7 @@ int display_word(struct display *display, const heard_word *word, struct problem
     } else {
         printf("%s\n", text);
     }
-    status = flush(problem);
+    status = output_flush(problem);
     if (status == 0 && display->verbose) {
         display_note(display, "%s %.2f to %.2f s, confidence %.2f", word->label, word->start_s, word->end_s,
                      (double)word->confidence);
@@ -155,7 +143,7 @@ void display_end(struct display *display)
     clear_meter(display);
     if (display->line_length > 0) {
         putchar('\n');
-        fflush(stdout);
+        fflush(stdout);     /* a failure is found by whoever flushes next */
         display->line_length = 0;
     }
 }

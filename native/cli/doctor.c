@@ -61,7 +61,8 @@ static int examine_ways(int verbose)
     char path[4096];
     int problems = 0;
 
-    finding(library ? "OK" : "note", NULL, "%s", library ? "libasound" : "no libasound in this program: arecord is used");
+    finding(library ? "OK" : "note", NULL, "%s",
+            library ? "libasound" : "no libasound in this program: arecord is used");
     if (arecord_find(path, sizeof path, &reason) == 0) {
         finding("OK", NULL, "arecord, %s", path);
     } else if (library) {
@@ -92,8 +93,8 @@ static int examine_cards(void)
         if (access(path, R_OK | W_OK) == 0) {
             finding("OK", NULL, "this user may open %s", path);
         } else {
-            finding("PROBLEM", "sudo usermod -aG audio $USER; then log out and in again", "this user may not open %s",
-                    path);
+            finding("PROBLEM", "sudo usermod -aG audio $USER; then log out and in again",
+                    "this user may not open %s", path);
             problems++;
         }
     }

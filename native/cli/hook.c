@@ -47,7 +47,8 @@ static char *split_argument(const char **place, char *out)
     return out;
 }
 
-int hook_open(struct hook *hook, const char *command, int lossless, struct display *display, struct problem *problem)
+int hook_open(struct hook *hook, const char *command, int lossless, struct display *display,
+              struct problem *problem)
 {
     const char *place = command;
     char *out;

@@ -33,7 +33,8 @@ struct hook {
 
 /* Split a command as a shell would split it, expanding nothing.
  * lossless: wait for the commands instead of dropping words: for a file, which can wait. */
-int hook_open(struct hook *hook, const char *command, int lossless, struct display *display, struct problem *problem);
+int hook_open(struct hook *hook, const char *command, int lossless, struct display *display,
+              struct problem *problem);
 
 /* Have the command run. */
 void hook_word(struct hook *hook, const heard_word *word);

@@ -9,7 +9,8 @@
 
 enum { QUIET_FRAMES = 30, FRAMES = 16, BLOCK = 1024 };
 
-int logits_open(struct logits *logits, const er_model *model, uint32_t sample_rate, FILE *out, struct problem *problem)
+int logits_open(struct logits *logits, const er_model *model, uint32_t sample_rate, FILE *out,
+                struct problem *problem)
 {
     er_model_info info;
     er_status status;

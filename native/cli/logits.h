@@ -26,7 +26,8 @@ struct logits {
 };
 
 /* out: null, or where a line per step goes. Only after 0 it is to be closed. */
-int logits_open(struct logits *logits, const er_model *model, uint32_t sample_rate, FILE *out, struct problem *problem);
+int logits_open(struct logits *logits, const er_model *model, uint32_t sample_rate, FILE *out,
+                struct problem *problem);
 
 /* Hear a block, float [shape=(count)], full scale 1.0, at the sample rate. */
 void logits_hear(struct logits *logits, const float *samples, size_t count);

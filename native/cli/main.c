@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * edge-digits: spoken digits from a microphone or a recording, in C alone. */
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices.h"
@@ -19,6 +17,7 @@
 #include "model.h"      /* the threshold in a model has no public reader */
 #include "model_file.h"
 #include "options.h"
+#include "output.h"
 #include "recording.h"
 #include "self_test.h"
 #include "session.h"
@@ -74,8 +73,8 @@ static void show_totals(const struct session *session, const char *losses)
 }
 
 /* Everything that is told of a session, ready to begin; source: its description and the name of a device or file. */
-static int begin(struct session *session, const struct options *options, const model_file *file, const char *description,
-                 const char *source, uint32_t sample_rate, struct problem *problem)
+static int begin(struct session *session, const struct options *options, const model_file *file,
+                 const char *description, const char *source, uint32_t sample_rate, struct problem *problem)
 {
     const char *name = strrchr(file->name, '/');
     er_model_info info;
@@ -86,8 +85,8 @@ static int begin(struct session *session, const struct options *options, const m
     }
     if (options->verbose) {
         er_model_describe(session->model, &info);
-        display_note(session->display, "%s, kernel %s, edge-digits %s", name == NULL ? file->name : name + 1, info.kernel,
-                     er_version());
+        display_note(session->display, "%s, kernel %s, edge-digits %s", name == NULL ? file->name : name + 1,
+                     info.kernel, er_version());
     }
     display_note(session->display, "%s", description);
     if (session->recording != NULL) {
@@ -178,7 +177,8 @@ static int hear_file(struct session *session, wav_reader *reader, int real_time,
     return status;
 }
 
-static int run_file(struct session *session, const struct options *options, const model_file *file, struct problem *problem)
+static int run_file(struct session *session, const struct options *options, const model_file *file,
+                    struct problem *problem)
 {
     char description[4096 + 64];
     wav_reader reader;
@@ -205,7 +205,8 @@ static int run_file(struct session *session, const struct options *options, cons
 }
 
 /* The device has stopped: its words, and waiting for it. */
-static int come_back(struct session *session, struct microphone *microphone, double reconnect_s, struct problem *problem)
+static int come_back(struct session *session, struct microphone *microphone, double reconnect_s,
+                     struct problem *problem)
 {
     struct problem loss = *problem;
     int status = session_finish(session, problem);
@@ -218,12 +219,14 @@ static int come_back(struct session *session, struct microphone *microphone, dou
     status = microphone_reconnect(microphone, reconnect_s, problem);
     if (status == 0) {
         status = session_restart(session, microphone->sample_rate, problem);
-        display_warning(session->display, "'%s' is back at %u Hz", microphone->name, (unsigned)microphone->sample_rate);
+        display_warning(session->display, "'%s' is back at %u Hz", microphone->name,
+                        (unsigned)microphone->sample_rate);
     }
     return status;
 }
 
-static int hear_microphone(struct session *session, struct microphone *microphone, double reconnect_s, struct problem *problem)
+static int hear_microphone(struct session *session, struct microphone *microphone, double reconnect_s,
+                           struct problem *problem)
 {
     float block[MICROPHONE_FRAMES];
     int status = 0;
@@ -244,7 +247,8 @@ static int hear_microphone(struct session *session, struct microphone *microphon
     return status;
 }
 
-static int run_microphone(struct session *session, const struct options *options, const model_file *file, struct problem *problem)
+static int run_microphone(struct session *session, const struct options *options, const model_file *file,
+                          struct problem *problem)
 {
     static struct microphone microphone;
     char text[4096 + 64], losses[96] = "";
@@ -326,16 +330,6 @@ static int run(const struct options *options, const model_file *file, struct pro
     return recognize(options, file, problem);
 }
 
-/* Results that could not be written are an error, unless their reader has gone. */
-static int close_output(int status, struct problem *problem)
-{
-    errno = 0;
-    if (fflush(stdout) != 0 && errno != EPIPE && status >= 0) {
-        return problem_set(problem, "standard output: %s", strerror(errno));
-    }
-    return status;
-}
-
 int main(int argc, char **argv)
 {
     struct options options;
@@ -344,7 +338,7 @@ int main(int argc, char **argv)
     int status;
 
     keep_standard_descriptors();
-    setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
+    output_open();
     status = options_parse(&options, argc, argv, &problem);
     if (status == 0 && options.help) {
         fputs(OPTIONS_HELP, stdout);
@@ -362,7 +356,11 @@ int main(int argc, char **argv)
             }
         }
     }
-    status = close_output(status, &problem);
+    if (status >= 0) {
+        const int written = output_flush(&problem);
+
+        status = written != 0 ? written : status;
+    }
     if (status == FAILED) {
         problem_show(&problem);
         return EXIT_BAD_INPUT;

@@ -52,8 +52,8 @@ static int open_input(struct microphone *microphone, struct problem *problem)
     return status;
 }
 
-int microphone_open(struct microphone *microphone, const char *wanted, uint32_t sample_rate, int arecord, int verbose,
-                    struct problem *problem)
+int microphone_open(struct microphone *microphone, const char *wanted, uint32_t sample_rate, int arecord,
+                    int verbose, struct problem *problem)
 {
     int status;
 
@@ -88,7 +88,8 @@ long microphone_read(struct microphone *microphone, float *mono, struct problem 
         return got;
     }
     if (got == FAILED) {
-        memcpy(reason, microphone->through_arecord ? microphone->input.arecord.reason : microphone->input.alsa.reason,
+        memcpy(reason,
+               microphone->through_arecord ? microphone->input.arecord.reason : microphone->input.alsa.reason,
                sizeof reason);
     } else if (got == 0 && clock_s() - microphone->last_s > SILENT_DEVICE_S) {
         strcpy(reason, "nothing for 3 s");

@@ -30,8 +30,8 @@ struct microphone {
 
 /* Open an input device: wanted as in `devices_find`, sample_rate in Hz or 0 for its own. arecord: even where libasound
  * is there. Returns 0, FAILED or INTERRUPTED; only after 0 it is to be closed. */
-int microphone_open(struct microphone *microphone, const char *wanted, uint32_t sample_rate, int arecord, int verbose,
-                    struct problem *problem);
+int microphone_open(struct microphone *microphone, const char *wanted, uint32_t sample_rate, int arecord,
+                    int verbose, struct problem *problem);
 
 /* Wait up to 20 ms for audio, the mean of the channels.
  *   mono     receives float [shape=(MICROPHONE_FRAMES)] at most

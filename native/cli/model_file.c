@@ -94,8 +94,8 @@ int model_file_make(const model_file *file, const char *kernel, er_model **model
     }
     if (status <= ER_ERROR_TRUNCATED) {
         compare(&error, text, sizeof text);
-        return problem_set(problem, "%s: offset %llu: %s (rule R%u)%s", file->name, (unsigned long long)error.offset,
-                           er_status_text(status), (unsigned)error.rule, text);
+        return problem_set(problem, "%s: offset %llu: %s (rule R%u)%s", file->name,
+                           (unsigned long long)error.offset, er_status_text(status), (unsigned)error.rule, text);
     }
     if (kernel != NULL) {
         problem_set(problem, "%s with kernel '%s': %s", file->name, kernel, er_status_text(status));

@@ -180,6 +180,24 @@ static int check(const struct options *options, struct problem *problem)
     return 0;
 }
 
+/* A flag that getopt does not know (optopt is 0 or a letter), that lacks a value, or has one too many. */
+static int refuse(int flag, char **argv, struct problem *problem)
+{
+    const struct option *known = KNOWN;
+
+    while (known->name != NULL && known->val != optopt) {
+        known++;
+    }
+    if (optopt != 0 && known->name != NULL) {
+        return problem_set(problem, "--%s: expected %s; see --help", known->name,
+                           flag == ':' ? "a value" : "no value");
+    }
+    if (optopt != 0) {
+        return problem_set(problem, "unknown flag -%c; see --help", optopt);
+    }
+    return problem_set(problem, "unknown flag %s; see --help", argv[optind - 1]);
+}
+
 int options_parse(struct options *options, int argc, char **argv, struct problem *problem)
 {
     int flag;
@@ -190,14 +208,8 @@ int options_parse(struct options *options, int argc, char **argv, struct problem
     options->threshold = -1.0;
     opterr = 0;
     while ((flag = getopt_long(argc, argv, ":i:d:lr:m:qvh", KNOWN, NULL)) != -1) {
-        if (flag == ':') {
-            return problem_set(problem, "%s: expected a value behind it; see --help", argv[optind - 1]);
-        }
-        if (flag == '?') {
-            if (optopt > 0 && optopt < RAW) {
-                return problem_set(problem, "unknown flag -%c; see --help", optopt);
-            }
-            return problem_set(problem, "unknown flag %s; see --help", argv[optind - 1]);
+        if (flag == ':' || flag == '?') {
+            return refuse(flag, argv, problem);
         }
         if (take(options, flag, problem) != 0) {
             return FAILED;

@@ -129,8 +129,8 @@ static void describe(struct recording *recording, const struct timeval *now)
     strftime(zone, sizeof zone, "%z", &local);
     fputs("{\"audio\": ", recording->lines);
     write_json_string(recording->lines, strrchr(recording->path, '/') + 1);
-    fprintf(recording->lines, ", \"began\": \"%s.%03d%.3s:%s\", \"device\": ", text, (int)(now->tv_usec / 1000), zone,
-            zone + 3);
+    fprintf(recording->lines, ", \"began\": \"%s.%03d%.3s:%s\", \"device\": ", text,
+            (int)(now->tv_usec / 1000), zone, zone + 3);
     write_json_string(recording->lines, recording->device);
     fprintf(recording->lines, ", \"sample_rate\": %u, \"threshold\": ", (unsigned)recording->sample_rate);
     write_rounded(recording->lines, recording->threshold, 6);

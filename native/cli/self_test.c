@@ -7,6 +7,7 @@
 
 #include "builtin.h"
 #include "logits.h"
+#include "output.h"
 #include "wav.h"
 
 static const char BUILTIN_WORDS[] = "three one";
@@ -20,7 +21,8 @@ typedef struct recording_samples {
 } recording_samples;
 
 /* A whole recording, its samples to be freed. */
-static int read_recording(recording_samples *recording, const char *path, uint32_t raw_rate, struct problem *problem)
+static int read_recording(recording_samples *recording, const char *path, uint32_t raw_rate,
+                          struct problem *problem)
 {
     size_t capacity = 0;
     wav_reader reader;
@@ -102,12 +104,14 @@ static int test_kernel(const er_model *model, const recording_samples *recording
     logits_finish(&run);
     logits_close(&run);
     er_model_describe(model, &info);
-    printf("logits %zu x %u crc %08x kernel %s\n", run.steps, (unsigned)run.outputs, (unsigned)run.crc, info.kernel);
+    printf("logits %zu x %u crc %08x kernel %s\n", run.steps, (unsigned)run.outputs, (unsigned)run.crc,
+           info.kernel);
     *crc_out = run.crc;
     return 0;
 }
 
-static int test_kernels(const model_file *file, const recording_samples *recording, int expect_words, struct problem *problem)
+static int test_kernels(const model_file *file, const recording_samples *recording, int expect_words,
+                        struct problem *problem)
 {
     static const char *const kernels[] = {"scalar", "neon", "avx2", "avx512bw", "avx512"};
     char words[TEXT] = "", first_words[TEXT] = "";
@@ -146,7 +150,8 @@ static int test_kernels(const model_file *file, const recording_samples *recordi
     return wrong;
 }
 
-int self_test(const model_file *file, const char *path, uint32_t raw_rate, int expect_words, struct problem *problem)
+int self_test(const model_file *file, const char *path, uint32_t raw_rate, int expect_words,
+              struct problem *problem)
 {
     recording_samples recording;
     int status = read_recording(&recording, path, raw_rate, problem);
@@ -160,11 +165,13 @@ int self_test(const model_file *file, const char *path, uint32_t raw_rate, int e
     return status;
 }
 
-int print_logits(const model_file *file, const char *kernel, const char *path, uint32_t raw_rate, struct problem *problem)
+int print_logits(const model_file *file, const char *kernel, const char *path, uint32_t raw_rate,
+                 struct problem *problem)
 {
     recording_samples recording;
     er_model *model = NULL;
     struct logits run;
+    size_t used, part;
     int status = model_file_make(file, kernel, &model, problem);
 
     if (status != 0) {
@@ -175,7 +182,11 @@ int print_logits(const model_file *file, const char *kernel, const char *path, u
         status = logits_open(&run, model, recording.sample_rate, stdout, problem);
     }
     if (status == 0) {
-        logits_hear(&run, recording.samples, recording.count);
+        for (used = 0; used < recording.count && status == 0; used += part) {
+            part = recording.count - used < recording.sample_rate ? recording.count - used : recording.sample_rate;
+            logits_hear(&run, recording.samples + used, part);
+            status = output_flush(problem);
+        }
         logits_finish(&run);
         logits_close(&run);
     }

@@ -62,7 +62,8 @@ int session_open(struct session *session, uint32_t sample_rate, struct problem *
     return make_recognizer(session, sample_rate, problem);
 }
 
-int session_hear(struct session *session, const float *samples, size_t count, unsigned long long dropped, struct problem *problem)
+int session_hear(struct session *session, const float *samples, size_t count, unsigned long long dropped,
+                 struct problem *problem)
 {
     const double rms_db = session->display->meter ? level_rms_db(samples, count) : 0.0;
     size_t used = 0;

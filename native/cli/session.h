@@ -31,7 +31,8 @@ int session_open(struct session *session, uint32_t sample_rate, struct problem *
 
 /* Recognize a block, float [shape=(count)], full scale 1.0. Blocks of any length give the same words.
  * dropped: samples lost so far. Returns 0, FAILED or INTERRUPTED as `display_word`. */
-int session_hear(struct session *session, const float *samples, size_t count, unsigned long long dropped, struct problem *problem);
+int session_hear(struct session *session, const float *samples, size_t count, unsigned long long dropped,
+                 struct problem *problem);
 
 /* Report the words still due. */
 int session_finish(struct session *session, struct problem *problem);

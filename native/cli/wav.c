@@ -139,8 +139,8 @@ static int parse_format(wav_reader *reader, const uint8_t *body, size_t size, st
     char text[24];
 
     if (size < 16) {
-        return problem_set(problem, "%s: damaged WAV file: format chunk of %zu bytes; export it again", reader->name,
-                           size);
+        return problem_set(problem, "%s: damaged WAV file: format chunk of %zu bytes; export it again",
+                           reader->name, size);
     }
     tag = read_u16(body);
     reader->channels = read_u16(body + 2);
@@ -285,7 +285,8 @@ static int refuse_other_audio(const wav_reader *reader, struct problem *problem)
     return 0;
 }
 
-static int open_file(wav_reader *reader, const char *path, uint32_t raw_rate, uint64_t *bytes_out, struct problem *problem)
+static int open_file(wav_reader *reader, const char *path, uint32_t raw_rate, uint64_t *bytes_out,
+                     struct problem *problem)
 {
     struct stat about;
 

@@ -35,7 +35,8 @@ typedef struct wav_reader {
 int wav_open(wav_reader *reader, const char *path, uint32_t raw_rate, struct problem *problem);
 
 /* The same for a WAV file in memory, which is kept; name: for messages. */
-int wav_open_memory(wav_reader *reader, const char *name, const uint8_t *data, size_t size, struct problem *problem);
+int wav_open_memory(wav_reader *reader, const char *name, const uint8_t *data, size_t size,
+                    struct problem *problem);
 
 /* Read a block: as many frames as asked for, fewer at the end of the file.
  *   mono     receives float [shape=(frames)], full scale 1.0
