@@ -116,7 +116,7 @@ static int ended(arecord_input *input)
     }
     if (input->last_line[0] != '\0') {
         memcpy(input->reason, input->last_line, sizeof input->reason);
-    } else if (waitpid(input->process, &status, WNOHANG) == input->process) {
+    } else if (process_wait(input->process, &status)) {
         input->process = 0;
         snprintf(input->reason, sizeof input->reason, "arecord ended with status %d",
                  WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));

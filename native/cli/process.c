@@ -110,14 +110,13 @@ pid_t process_start(const char *path, char *const *arguments, const char *const 
     return process;
 }
 
-/* Wait at most a second. */
-static int ends(pid_t process)
+int process_wait(pid_t process, int *status_out)
 {
     const struct timespec pause = {0, 10 * 1000 * 1000};
     int i;
 
     for (i = 0; i < 100; i++) {
-        const pid_t ended = waitpid(process, NULL, WNOHANG);
+        const pid_t ended = waitpid(process, status_out, WNOHANG);
 
         if (ended == process || (ended < 0 && errno != EINTR)) {
             return 1;
@@ -130,9 +129,11 @@ static int ends(pid_t process)
 /* If the kernel holds it in a driver it ends when that lets go; nobody waits for that. */
 void process_end(pid_t process)
 {
+    int status;
+
     kill(process, SIGTERM);
-    if (!ends(process)) {
+    if (!process_wait(process, &status)) {
         kill(-process, SIGKILL);
-        ends(process);
+        process_wait(process, &status);
     }
 }

@@ -19,6 +19,9 @@ int process_find(const char *name, char *path_out, size_t size);
 pid_t process_start(const char *path, char *const *arguments, const char *const *settings, int input, int output,
                     int errors);
 
+/* Wait until a program has ended, but not longer than a second. Returns 1, and its status as waitpid tells it, or 0. */
+int process_wait(pid_t process, int *status_out);
+
 /* End a program, and what it has started, if it does not do so by itself within a second after SIGTERM. */
 void process_end(pid_t process);
 
