@@ -111,7 +111,8 @@ static: $(STATIC)
 
 test-static: $(VENV)/.installed-test $(STATIC)
 	EDGE_RUNTIME_STATIC=$(CURDIR)/dist EDGE_RUNTIME_REQUIRE_ARM=1 \
-	  $(PYTEST) tests/test_edge_digits.py tests/test_edge_digits_microphone.py $(PYTEST_ARGS)
+	  $(PYTEST) tests/test_static_programs.py tests/test_edge_digits.py tests/test_edge_digits_microphone.py \
+	  $(PYTEST_ARGS)
 
 test-boot: $(VENV)/.installed-test $(STATIC)
 	EDGE_RUNTIME_BOOT=1 EDGE_RUNTIME_STATIC=$(CURDIR)/dist EDGE_RUNTIME_REQUIRE_ARM=1 \

@@ -77,11 +77,11 @@ def archive():
     return lines[0]
 
 
-def make(architecture):
-    """Path of a root, made if it is not there; skips or fails the test without the tools."""
+def make(architecture, packages=PACKAGES):
+    """Path of a root with these packages, made if it is not there; skips or fails the test without the tools."""
     root = ROOTS[architecture]
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "edge_runtime"
-    version = hashlib.sha256(PACKAGES.encode()).hexdigest()[:8]
+    version = hashlib.sha256(packages.encode()).hexdigest()[:8]
     path = cache / "roots" / f"{SUITE}-{architecture}-{version}"
     with builds.locked(path):
         if path.is_dir():
@@ -89,10 +89,10 @@ def make(architecture):
         targets.needs("mmdebstrap", root.emulator)
         making = path.with_name(f"{path.name}.making")
         shutil.rmtree(making, ignore_errors=True)
-        options = [f"--architectures={architecture}", "--variant=extract", f"--include={PACKAGES}"]
+        options = [f"--architectures={architecture}", "--variant=extract", f"--include={packages}"]
         targets.run(["mmdebstrap", *options, "--format=directory", SUITE, making, archive()])
         # Names that unpacking does not make, since no package is configured.
-        for name in ("blas", "lapack"):
+        for name in ("blas", "lapack") if "numpy" in packages else ():
             link = making / "usr" / "lib" / root.libraries / f"lib{name}.so.3"
             link.unlink(missing_ok=True)
             link.symlink_to(f"{name}/lib{name}.so.3")

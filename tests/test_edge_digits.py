@@ -420,18 +420,6 @@ def test_version_and_help(program):
     assert max(map(len, text.splitlines())) <= 120
 
 
-@pytest.mark.skipif(
-    edge_digits.STATIC is None, reason="of the programs as they are shipped: make test-static"
-)
-@pytest.mark.parametrize("name", NAMES)
-def test_shipped_programs_are_small_and_need_nothing(name, record_property):
-    content = edge_digits.path(name).read_bytes()
-    record_property("figures", f"edge-digits for {name}: {len(content):,} bytes")
-    assert len(content) <= 400_000
-    assert b"/ld-" not in content  # the path of a loader
-    assert b".debug_info" not in content
-
-
 # ------------------------------------------------------------------------- recordings and commands
 
 
