@@ -31,7 +31,8 @@ _BUSYBOX_PROGRAMS = (
 ).split()
 # F opens the emulator here and now; P keeps the name a program is called by, which tells busybox what to be.
 _BINFMT = ":qemu-aarch64:M::{0}:{1}:{2}:PF"
-_UNSHARE = "unshare --user --map-root-user --mount --pid --fork --kill-child".split()
+# No network: the tests are the same wherever they run.
+_UNSHARE = "unshare --user --map-root-user --mount --pid --net --fork --kill-child".split()
 _START_LIMIT_S = 60.0
 
 _EMULATED = """\

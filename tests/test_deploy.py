@@ -12,6 +12,7 @@ import time
 import far_side
 import pytest
 import targets
+import wheels
 from far_side import Device
 
 import edge_runtime
@@ -321,10 +322,10 @@ def scripts(prefix):
     for scope in (service.USER, service.SYSTEM):
         text = service.unit("python", scope, "/a 'b'", "pi", ["$x"])
         yield service.install_script(prefix, scope, text, True)
-        yield service.restart_script(prefix, scope)
     yield probe.script(prefix, with_python=True)
     yield installation.list_script(prefix, "static", static_program.LIST)
-    yield installation.remove_script(prefix, service.remove_script())
+    yield service.restart_script(prefix, "/a 'b'", "static")
+    yield installation.remove_script(prefix, service.remove_script("/a 'b'"))
 
 
 @pytest.mark.parametrize("prefix", ["~/.local/share/edge_runtime", "/srv/it's $HOME"])
@@ -395,30 +396,49 @@ def test_messages_of_the_page_are_those_of_the_programs():
 _FLAGS_OF_OTHERS = {"--system-site-packages", "--user"}  # of venv, journalctl
 
 
-@pytest.mark.skipif(not LONG, reason="takes minutes: make test-deploy")
-@pytest.mark.parametrize("packages", ["carried", "system"])
-def test_python_installation(packages, make_device, home):
-    """By the wheel of `make wheels`: with numpy and cffi from here, for the device reaches no index; and with Debian's."""
-    root = far_side.python_root() if packages == "carried" else far_side.numpy_root()
-    device = make_device(root)
-    assert device.run("python3 -c 'import platform; print(platform.machine())'") == "aarch64\n"
+def check_python_installation(device, home, dist=None):
+    """Fresh install, the demo as it is here, re-install, removal; returns what the first said, and its figures."""
+    before = tree(home).keys()
     began = time.monotonic()
-    out, _ = deploy(device, "--python")
+    said, _ = deploy(device, "--python", dist=dist)
     fresh_s = time.monotonic() - began
-    assert ("fetching them here" in out) == (packages == "carried")
-    assert ("of its system" in out) == (packages == "system")
-    assert f"{HEARD}: heard there as here, with the same times, confidences and logits" in out
+    assert f"{HEARD}: heard there as here, with the same times, confidences and logits" in said
     share = home / ".local" / "share" / "edge_runtime"
     recording = f"{PREFIX}/python/self-test.wav"
     heard = device.run(f"cd / && ~/.local/bin/digit-demo --json -i {recording} 2>/dev/null")
     here = [sys.executable, "-m", "apps.digit_demo", "--json", "-i", share / "python" / "self-test.wav"]
     assert heard == subprocess.run(here, capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    assert device.run("~/.local/bin/digit-demo --tune 1 -i " + recording).startswith("--threshold")
-    installed = {name: about for name, about in tree(home).items() if "__pycache__" not in name}
-    out, _ = deploy(device, "--python")
-    assert "nothing is copied" in out and HEARD in out
-    assert {name: about for name, about in tree(home).items() if "__pycache__" not in name} == installed
-    size = sum(path.lstat().st_size for path in share.rglob("*") if "numpy" not in str(path))
+    size = sum(path.lstat().st_size for path in share.rglob("*"))
+
+    def installed():
+        return {name: about for name, about in tree(home / ".local").items() if "__pycache__" not in name}
+
+    first = installed()
+    again, _ = deploy(device, "--python", dist=dist)
+    assert "nothing is copied" in again and HEARD in again
+    assert installed() == first
     deploy(device, "--remove")
-    assert tree(home) == {}
-    print(f"figures: {packages}: fresh install {fresh_s:.0f} s, {size / 1e6:.1f} MB without numpy")
+    left = {name for name in tree(home) if "pulse" not in name and name != ".config"}
+    assert left == before
+    return said, f"{fresh_s:.0f} s, {size / 1e6:.1f} MB"
+
+
+def test_python_installation_on_this_processor(tmp_path, home):
+    """With numpy and cffi of this system, of an index on its disk, or fetched for it: it has no network."""
+    far_side.needs_manager()
+    folder = tmp_path / "far"
+    folder.mkdir()
+    with far_side.managed(home) as script, Device(folder, script) as device:
+        check_python_installation(device, home, wheels.folder())
+
+
+@pytest.mark.skipif(not LONG, reason="takes minutes: make test-deploy")
+@pytest.mark.parametrize("packages", ["carried", "system"])
+def test_python_installation(packages, make_device, home, record_property):
+    """By the wheel of `make wheels`, with numpy and cffi from here, and with Debian's."""
+    device = make_device(far_side.python_root() if packages == "carried" else far_side.numpy_root())
+    assert device.run("python3 -c 'import platform; print(platform.machine())'") == "aarch64\n"
+    said, figures = check_python_installation(device, home)
+    assert ("fetching them here" in said) == (packages == "carried")
+    assert ("of its system" in said) == (packages == "system")
+    record_property("figures", f"deployed with Python, packages {packages}: {figures}")

@@ -117,7 +117,7 @@ def main(arguments=None):
             if options.remove:
                 deployment.remove()
             else:
-                deployment.install(options.dist)
+                deployment.install(options.dist, restart=not options.service)
                 if options.service:
                     deployment.install_service(options.service, options.arguments)
                 deployment.say_next()

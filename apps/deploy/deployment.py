@@ -41,19 +41,21 @@ class Deployment:
 
     def remove(self):
         """Remove all that was ever installed below the prefix, its links and its services."""
-        script = installation.remove_script(self._prefix, service.remove_script())
+        script = installation.remove_script(self._prefix, service.remove_script(self._absolute))
         removed = []
         self._change(script, "removing", removed=removed)
         if not removed and not self._remote.dry_run:
             _say("removed", f"nothing: there is nothing of this program in {self._absolute}")
 
-    def install(self, dist=None):
+    def install(self, dist=None, restart=True):
         """Install what is not there already, test it, and list microphones.
 
         Parameters
         ----------
         dist : path-like or None
             As `artefacts.find` takes it.
+        restart : bool
+            Restart the services that run what was replaced.
         """
         kind = self._kind
         self._check_device()
@@ -64,10 +66,8 @@ class Deployment:
             self._check_space(kept)
             self._copy(kept, passing)
             self._changed = True
-            for scope in sorted(self._device.services):
-                script = service.restart_script(self._prefix, scope)
-                self._change(script, "restarting the service")
-                _say("service", f"{installation.UNIT} ({scope}) runs the new program")
+            if restart and self._device.has_service:
+                self._restart_services()
         self._list_microphones()
 
     def install_service(self, scope, arguments):
@@ -187,6 +187,16 @@ class Deployment:
         self._change(script, "copying", data)
         if not self._remote.dry_run:
             _say("installed", f"{self._absolute}/{self._kind}-{kept.identity}-*")
+
+    def _restart_services(self):
+        script = service.restart_script(self._prefix, self._absolute, self._kind)
+        lines = []
+        self._remote.change(script, "restarting the service", on_line=lines.append)
+        for line in lines:
+            _say(
+                "service",
+                f"{installation.UNIT} of the {line.removeprefix('restarted ')} runs the new program",
+            )
 
     def _list_microphones(self):
         lines = []

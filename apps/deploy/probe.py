@@ -18,9 +18,8 @@ _ELF_MACHINES = {0x03: "i386", 0x28: "arm", 0x3E: "x86_64", 0xB7: "aarch64", 0xF
 _ARM_HARD_FLOAT = 0x400
 
 _PYTHON = """\
-import os, struct, sys
+import os, sys
 print("python", "%d.%d.%d" % sys.version_info[:3])
-print("python_bits", 8 * struct.calcsize("P"))
 print("libc", os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else "musl")
 import importlib.metadata, importlib.util
 for name in "numpy", "cffi":
@@ -68,8 +67,9 @@ done
 for kind in {kinds}; do
     [ -L "$prefix/$kind" ] && echo "installed $(readlink "$prefix/$kind")"
 done
-[ -f "$user_unit" ] && echo "service user"
-[ -f "$system_unit" ] && echo "service system"
+if [ -f "$user_unit" ] || [ -f "$system_unit" ]; then
+    echo "service yes"
+fi
 echo {end}
 """
 
@@ -93,14 +93,13 @@ class Device:
     tools : frozenset of str
     python : tuple of int
         Its version, or () if there is none or it was not looked at; so for what follows of Python.
-    python_bits : int
     has_venv : bool
     numpy, cffi : tuple of int
         Versions in the system's Python, or ().
     installed : dict
         Kind of installation to the name of its folder.
-    services : frozenset of str
-        "user" and "system", as far as they are there.
+    has_service : bool
+        A service was installed, of the user or of the system.
     soft_float : bool
         A 32-bit ARM system without floating-point registers in its calls, for which there are no wheels.
     """
@@ -117,12 +116,11 @@ class Device:
     writable: bool
     tools: frozenset
     python: tuple
-    python_bits: int
     has_venv: bool
     numpy: tuple
     cffi: tuple
     installed: dict
-    services: frozenset
+    has_service: bool
     soft_float: bool
 
     @property
@@ -209,12 +207,11 @@ def probe(remote, prefix, with_python):
         writable="writable" in one,
         tools=frozenset(facts.get("tool", [])),
         python=_version(one.get("python")),
-        python_bits=int(one.get("python_bits", 0)),
         has_venv="venv" in one,
         numpy=_version(one.get("numpy")),
         cffi=_version(one.get("cffi")),
         installed={name.partition("-")[0]: name for name in facts.get("installed", [])},
-        services=frozenset(facts.get("service", [])),
+        has_service="service" in one,
         soft_float=soft_float,
     )
 

@@ -177,13 +177,17 @@ class Remote:
             ) as process:
                 if data:
                     threading.Thread(target=_feed, args=(process, data), daemon=True).start()
-                for line in process.stdout:
-                    line = line.decode("utf-8", "replace").rstrip("\r\n")
-                    kind, _, text = line.partition(" ")
-                    if kind == "fail":
-                        failure = text
-                    else:
-                        on_line(line)
+                try:
+                    for line in process.stdout:
+                        line = line.decode("utf-8", "replace").rstrip("\r\n")
+                        kind, _, text = line.partition(" ")
+                        if kind == "fail":
+                            failure = text
+                        else:
+                            on_line(line)
+                except BaseException:
+                    process.kill()  # or leaving this block would wait for its end
+                    raise
             messages.seek(0)
             said = messages.read().decode("utf-8", "replace")
         if process.returncode == _SSH_FAILED:

@@ -144,8 +144,18 @@ if command -v loginctl > /dev/null 2>&1; then
 fi
 """
 
+# Does a unit file run what is in this folder? Other installations have a service of the same name.
+_OURS = """\
+is_ours() {{
+    case $(cat "$1" 2> /dev/null || :) in
+        *{program}*) return 0 ;;
+    esac
+    return 1
+}}
+"""
+
 _REMOVE = """\
-if [ -f "$user_unit" ]; then
+if is_ours "$user_unit"; then
     systemctl --user disable --now --quiet {name} 2> /dev/null || :
     wants=$(dirname "$user_unit")/default.target.wants
     rm -f "$user_unit" "$wants/{name}"
@@ -153,7 +163,7 @@ if [ -f "$user_unit" ]; then
     systemctl --user daemon-reload 2> /dev/null || :
     echo "removed $user_unit"
 fi
-if [ -f "$system_unit" ]; then
+if is_ours "$system_unit"; then
     as_root true 2> /dev/null || fail "sudo asks for a password there: first remove $system_unit by hand, with sudo systemctl disable --now {name}"
     as_root systemctl disable --now --quiet {name} 2> /dev/null || :
     as_root rm -f "$system_unit" || fail "$system_unit could not be removed"
@@ -191,16 +201,50 @@ def install_script(prefix, scope, text, restart):
     return "\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-def restart_script(prefix, scope):
-    """The script that restarts a service, if it runs, because its program is new."""
-    who = "systemctl --user" if scope == USER else "as_root systemctl"
-    body = f"{who} try-restart {UNIT} || fail 'systemd does not restart {UNIT}'\n"
-    return "\n".join([installation.FUNCTIONS, installation.names(prefix), _FUNCTIONS, body])
+def _is_ours(folder):
+    return _OURS.format(program=quote(systemd_word(f"{folder}/")[:-1]))
 
 
-def remove_script():
-    """The part of `installation.remove_script` that removes the services."""
-    return _FUNCTIONS + _REMOVE.format(name=UNIT)
+def restart_script(prefix, absolute, kind):
+    """The script that restarts services which run a kind's program, because it is new: a line "restarted SCOPE" each.
+
+    Parameters
+    ----------
+    prefix : str
+    absolute : str
+        The same, as a path of the device.
+    kind : str
+        Of `installation.KINDS`.
+    """
+    body = "".join(
+        f"if is_ours {unit}; then\n"
+        f"    {control} try-restart {UNIT} || fail 'systemd does not restart {UNIT}'\n"
+        f"    echo 'restarted {scope}'\n"
+        "fi\n"
+        for scope, unit, control in (
+            (USER, '"$user_unit"', "systemctl --user"),
+            (SYSTEM, '"$system_unit"', "as_root systemctl"),
+        )
+    )
+    parts = [
+        installation.FUNCTIONS,
+        installation.names(prefix),
+        _FUNCTIONS,
+        _is_ours(f"{absolute}/{kind}"),
+        body,
+    ]
+    return "\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def remove_script(absolute):
+    """The part of `installation.remove_script` that removes the services of what is below a prefix.
+
+    Parameters
+    ----------
+    absolute : str
+        The prefix, as a path of the device.
+    """
+    return _FUNCTIONS + _is_ours(absolute) + _REMOVE.format(name=UNIT)
 
 
 def journal_command(scope):
