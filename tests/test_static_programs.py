@@ -10,6 +10,8 @@ import edge_digits
 import pytest
 import roots
 import targets
+import wheels
+from count_instructions import plugin
 from edge_digits import MACHINES, NAMES, Program, checksum, expected_logits, load
 from test_edge_digits_microphone import Listener
 from test_microphone import microphone  # noqa: F401
@@ -80,6 +82,25 @@ def test_no_multiply_in_inference(name):
     assert {f for f, _ in found} & allowed  # the front end's are seen
 
 
+@pytest.mark.parametrize(("name", "emulator", "model"), [words[:3] for words in PROCESSORS[1:]])
+def test_program_is_ready_in_few_instructions(name, emulator, model, tmp_path, record_property):
+    """From its start to when it could hear, and its end: an empty recording. A tenth of a second on the slowest."""
+    targets.needs("gcc", emulator)
+    figures = []
+    for arguments in ([], ["--small"]):
+        out = tmp_path / "counts"
+        program = Program(
+            (emulator, "-cpu", model, "-plugin", f"{plugin()},out={out}", str(edge_digits.path(name)))
+        )
+        assert program.run("--raw", "-i", "/dev/null", *arguments).returncode == 0
+        executed = sum(int(line.split()[1], 16) for line in out.read_text().splitlines())
+        assert 1e5 < executed < 3e7
+        figures.append(f"{executed / 1e6:.1f}")
+    record_property(
+        "figures", f"edge-digits for {name} on {model}: ready in {' or '.join(figures)} M instructions"
+    )
+
+
 # ------------------------------------------------------------------- a Raspberry Pi that hears
 
 
@@ -87,7 +108,7 @@ def _dynamic():
     """edge-digits for AArch64 as it opens libasound: against glibc 2.17, by the preset of the wheels."""
 
     def make(where):
-        options = ["--preset", "aarch64", "-B", where, "-DER_BUILD_CLI=ON"]
+        options = ["--preset", "aarch64", "-B", where, "-DER_BUILD_CLI=ON", f"-DER_ZIG={wheels.zig()}"]
         targets.run(["env", "-C", targets.NATIVE, "cmake", *options])
         targets.run(["cmake", "--build", where, "--target", "edge-digits", "--parallel", os.cpu_count()])
 

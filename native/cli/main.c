@@ -91,7 +91,7 @@ static int begin(struct session *session, const struct options *options, const m
     display_note(session->display, "%s", description);
     if (session->recording != NULL) {
         session->recording->device = source;
-        session->recording->model_sha256 = file->sha256;
+        model_file_hash(file, session->recording->model_sha256);
         session->recording->threshold = options->threshold >= 0.0 ? options->threshold
                                                                   : (double)session->model->decoder.threshold;
         return recording_open(session->recording, options->save_audio, 1e9 * options->save_limit_gb, sample_rate,

@@ -57,7 +57,6 @@ int model_file_open(model_file *file, const char *path, int small, struct proble
             return status;
         }
     }
-    sha256_text(file->data, file->size, file->sha256);
     return 0;
 }
 
@@ -102,6 +101,11 @@ int model_file_make(const model_file *file, const char *kernel, er_model **model
         return status == ER_ERROR_KERNEL ? ER_ERROR_KERNEL : FAILED;
     }
     return problem_set(problem, "%s: %s", file->name, er_status_text(status));
+}
+
+void model_file_hash(const model_file *file, char text_out[SHA256_TEXT])
+{
+    sha256_text(file->data, file->size, text_out);
 }
 
 void model_file_close(model_file *file)

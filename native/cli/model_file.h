@@ -10,7 +10,6 @@
 
 typedef struct model_file {
     const char *name;           /* path, or that of the built-in one */
-    char sha256[SHA256_TEXT];
     const uint8_t *data;
     size_t size;
     void *memory;               /* what `data` is in, if it is a file */
@@ -22,6 +21,9 @@ int model_file_open(model_file *file, const char *path, int small, struct proble
 /* Make the model, with a kernel or, null, the best. It must not outlive the file. Returns 0, or FAILED; with `kernel`
  * unknown here, ER_ERROR_KERNEL. */
 int model_file_make(const model_file *file, const char *kernel, er_model **model_out, struct problem *problem);
+
+/* SHA-256 of the file in hexadecimal. */
+void model_file_hash(const model_file *file, char text_out[SHA256_TEXT]);
 
 void model_file_close(model_file *file);
 

@@ -11,12 +11,13 @@
 
 #include "display.h"
 #include "problem.h"
+#include "sha256.h"
 #include "words.h"
 
 struct recording {
     /* for the first line beside a file; set before recording_open */
     const char *device;
-    const char *model_sha256;
+    char model_sha256[SHA256_TEXT];
     double threshold;
     /* private */
     const char *folder;

@@ -154,11 +154,13 @@ int self_test(const model_file *file, const char *path, uint32_t raw_rate, int e
               struct problem *problem)
 {
     recording_samples recording;
+    char hash[SHA256_TEXT];
     int status = read_recording(&recording, path, raw_rate, problem);
 
     if (status == 0) {
+        model_file_hash(file, hash);
         printf("edge-digits %s\nmodel %s sha256 %s\nrecording %s %u Hz %zu samples\n", er_version(), file->name,
-               file->sha256, recording.name, (unsigned)recording.sample_rate, recording.count);
+               hash, recording.name, (unsigned)recording.sample_rate, recording.count);
         status = test_kernels(file, &recording, expect_words, problem);
     }
     free(recording.samples);
