@@ -120,7 +120,8 @@ def python(architecture, model, site, arguments, emulator_options=()):
     interpreter = (path / "usr" / "bin" / "python3").resolve()
     return targets.run(
         [
-            *("env", "-u", "EDGE_RUNTIME_LIBRARY", *(f"{name}={value}" for name, value in variables.items())),
+            *("env", "-u", "EDGE_RUNTIME_LIBRARY", "-u", "PYTHONDONTWRITEBYTECODE"),
+            *(f"{name}={value}" for name, value in variables.items()),
             *(root.emulator, "-cpu", model, *emulator_options, "-L", path, interpreter, *arguments),
         ]
     )
