@@ -2,6 +2,7 @@
 """edge-digits hears on this machine, and on ARM under qemu, what Python hears: words, times, confidences, logits."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import termios
 import time
 
 import edge_digits
@@ -327,7 +329,9 @@ def test_signals_end_quietly_with_summary_and_complete_recording(program, tmp_pa
     process = program.start("-i", "-", "-m", model_path, "--save-audio", tmp_path)
     process.stdin.write(content)
     assert process.stdout.readline() == b"1\n"
-    time.sleep(0.3)
+    while struct.unpack("i", fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)))[0]:
+        time.sleep(0.02)
+    time.sleep(0.3)  # for the block that was read last
     process.send_signal(stop)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err

@@ -140,9 +140,8 @@ def test_device_that_comes_back_is_heard_again(program, arecord, model_path):
         "(arecord ended with status 0): was it unplugged? See --list-devices; waiting for it\n"
     )
     assert "'default' is back at 48000 Hz" in listener.wait_for_message("is back")
-    time.sleep(0.5)
-    out, err = listener.stop()
-    words.append(json.loads(out))
+    words.append(json.loads(listener.next_line()))
+    _, err = listener.stop()
     assert [word["word"] for word in words] == ["one", "two", "three"]
     assert words[2]["start_s"] > words[1]["end_s"]
     assert words[2]["string"] > words[1]["string"]
