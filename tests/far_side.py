@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Devices without hardware: a real sshd on loopback, whose commands run in an arm64 system under emulation.
+"""Devices without hardware: a real sshd on loopback, whose commands run in an ARM system under emulation.
 
 sshd has a host key, a user's key and a configuration of its own, and is started for each connection, so no port is
 guessed. Its commands run in a private namespace with binfmt_misc, a root of Debian's packages and a home folder of the
@@ -23,14 +23,14 @@ import roots
 import targets
 
 HOME = "/home/pi"  #: of every device
-_QEMU = "qemu-aarch64-static"
+_EMULATORS = {"arm64": "qemu-aarch64", "armhf": "qemu-arm", "armel": "qemu-arm"}
 _SYSTEM = "base-files,coreutils,dash,tar,libc-bin"
 _PYTHON = f"{_SYSTEM},python3,python3-venv,python3-pip,libstdc++6"
 _BUSYBOX_PROGRAMS = (
     "cat df dirname head id kill ln ls mkdir mv od readlink rm rmdir sh sha256sum sleep tail tar tr uname"
 ).split()
 # F opens the emulator here and now; P keeps the name a program is called by, which tells busybox what to be.
-_BINFMT = ":qemu-aarch64:M::{0}:{1}:{2}:PF"
+_BINFMT = ":{0}:M::{1}:{2}:{3}:PF"
 # No network: the tests are the same wherever they run.
 _UNSHARE = "unshare --user --map-root-user --mount --pid --net --fork --kill-child".split()
 _START_LIMIT_S = 60.0
@@ -50,7 +50,7 @@ mount -t tmpfs none {root}/tmp
 mount --bind {home} {root}{HOME}
 {mount}
 cd /
-exec env -i HOME={HOME} USER=pi PATH=/usr/local/bin:/usr/bin:/bin QEMU_CPU=cortex-a53 {wrapper} \\
+exec env -i HOME={HOME} USER=pi PATH=/usr/local/bin:/usr/bin:/bin QEMU_CPU={processor} {wrapper} \\
     {chroot} {root} /bin/sh -c "$1"
 """
 
@@ -102,7 +102,7 @@ Host pi
 
 def needs_emulation():
     """Skip or fail the test unless emulated devices can be made here."""
-    targets.needs("unshare", "mmdebstrap", _QEMU)
+    targets.needs("unshare", "mmdebstrap", *(f"{emulator}-static" for emulator in _EMULATORS.values()))
     _needs_sshd()
     roots.needs_namespaces()
 
@@ -167,7 +167,7 @@ def busybox_root(architecture="arm64"):
     return _make_root(f"busybox_{architecture}", "busybox-static", architecture)
 
 
-def emulated(root, home, mount="", wrapper=""):
+def emulated(root, home, architecture="arm64", processor="cortex-a53", mount="", wrapper=""):
     """The script by which sshd runs commands in a system.
 
     Parameters
@@ -175,13 +175,20 @@ def emulated(root, home, mount="", wrapper=""):
     root : pathlib.Path
     home : pathlib.Path
         The device's home folder.
+    architecture : str
+        Debian's name of what is emulated: a key of _EMULATORS.
+    processor : str
+        The emulator's name of the processor.
     mount : str
         Command that mounts something else there, at {home}.
     wrapper : str
         Words before the program that changes the root, such as setarch.
     """
+    emulator = _EMULATORS[architecture]
+    binfmt = _BINFMT.format(emulator, *roots.MAGIC[emulator], shutil.which(f"{emulator}-static"))
     inside = _INSIDE.format(
-        binfmt=shlex.quote(_BINFMT.format(*roots.MAGIC["qemu-aarch64"], shutil.which(_QEMU))),
+        binfmt=shlex.quote(binfmt),
+        processor=processor,
         root=shlex.quote(str(root)),
         home=shlex.quote(str(home)),
         mount=mount.format(home=f"{shlex.quote(str(root))}{HOME}"),

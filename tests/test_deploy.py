@@ -166,6 +166,23 @@ def test_busybox_and_a_prefix_that_needs_quoting(make_device, dist, home):
     assert (home / ".local" / "bin" / "edge-digits").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("architecture", "processor", "target", "name"),
+    [("armhf", "cortex-a7", "armv7", "armv7l"), ("armel", "arm1176", "armv6", "armv6l")],
+)
+def test_32_bit_devices(architecture, processor, target, name, make_device, tmp_path, home):
+    """A Raspberry Pi 2, and the first: each takes the program for its processor, and passes the test."""
+    dist = tmp_path / "dist"
+    dist.mkdir()
+    shutil.copy(program(target), dist / named(name))
+    root = far_side.busybox_root(architecture)
+    device = make_device(root, architecture=architecture, processor=processor)
+    out, _ = deploy(device, dist=dist)
+    assert re.search(f"^device: +{name}, ", out) and HEARD in out
+    deploy(device, "--remove")
+    assert tree(home) == {}
+
+
 def test_connection_that_breaks_leaves_nothing_half_installed(make_device, dist, home):
     device = make_device(far_side.debian_root())
     device.cut_after = 100_000

@@ -101,9 +101,14 @@ class Deployment:
         if facts.get("state") == "active":
             _say("service", "runs, and will after a restart of the device")
         elif facts.get("state") == "failed":
-            raise DeployError(f"the service is installed, but does not run: {facts.get('said')}")
+            raise DeployError(
+                f"the service is installed, but does not run: {facts.get('said') or 'its journal is empty'}"
+            )
         else:
-            _say("service", f"is tried again every 5 s, for it ended with: {facts.get('said')}")
+            _say(
+                "service",
+                f"is tried again every 5 s, for it ended with: {facts.get('said') or 'nothing in its journal'}",
+            )
         if facts.get("linger") == "no":
             user = shlex.quote(self._device.user)
             _say(
