@@ -60,9 +60,9 @@ set(CMAKE_C_ARCHIVE_FINISH "<CMAKE_RANLIB> ranlib -D <TARGET>")
 
 # The same bytes wherever the checkout lies. zig's own parts come with debug data, up to 800 KB: not in what is shipped,
 # where names of functions stay (zig's --strip-debug would drop them too).
-set(CMAKE_C_FLAGS_INIT "-ffile-prefix-map=${er_checkout}=.")
+set(CMAKE_C_FLAGS_INIT "\"-ffile-prefix-map=${er_checkout}=.\"")
 foreach(kind IN ITEMS SHARED EXE)
-  set(CMAKE_${kind}_LINKER_FLAGS_RELEASE_INIT "-Wl,-T,${CMAKE_CURRENT_LIST_DIR}/no_debug.ld")
+  set(CMAKE_${kind}_LINKER_FLAGS_RELEASE_INIT "\"-Wl,-T,${CMAKE_CURRENT_LIST_DIR}/no_debug.ld\"")
 endforeach()
 
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
