@@ -33,7 +33,7 @@ _BUSYBOX_PROGRAMS = (
 _BINFMT = ":{0}:M::{1}:{2}:{3}:PF"
 # No network: the tests are the same wherever they run.
 _UNSHARE = "unshare --user --map-root-user --mount --pid --net --fork --kill-child".split()
-_START_LIMIT_S = 60.0
+_LIMIT_S = 300.0
 
 _EMULATED = """\
 #!/bin/sh
@@ -223,8 +223,8 @@ def managed(home):
 
 
 def wait_until(condition):
-    """Wait until a function returns something true; fail after a minute."""
-    end = time.monotonic() + _START_LIMIT_S
+    """Wait until a function returns something true; fail after five minutes."""
+    end = time.monotonic() + _LIMIT_S
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
