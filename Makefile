@@ -82,7 +82,7 @@ lint: $(VENV)/.installed-test
 	$(INSTALL) ruff
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	cmake -S native -B build/lint -DER_WERROR=ON && cmake --build build/lint
+	cmake -S native -B build/lint -DER_WERROR=ON -DER_BUILD_CLI=ON && cmake --build build/lint
 
 wheel: $(RUN)
 	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
