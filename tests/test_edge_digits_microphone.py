@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 
 import edge_digits
 import numpy as np
@@ -101,6 +102,7 @@ class Listener:
 
     def __init__(self, program, environment, *arguments):
         self.process = program.start(*arguments, env=environment, stdin=subprocess.DEVNULL)
+        weakref.finalize(self, self.process.kill)  # of a test that failed
         self._watchdog = threading.Timer(120, self.process.kill)
         self._watchdog.start()
 
