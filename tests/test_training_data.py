@@ -469,6 +469,19 @@ def test_hum_holds_the_mains_and_its_harmonics():
         assert max(power[near[:8001]].sum(), power[near[8001:]].sum()) > 0.9 * power.sum()
 
 
+def test_bursts_are_as_long_as_words():
+    lengths = []
+    for seed in range(20):
+        envelope = augment.bursts(rng_of(seed), 64000)
+        assert envelope.shape == (64000,) and envelope.dtype == np.float32
+        assert 0.001 <= envelope.min() < 0.2 < envelope.max() <= 1
+        above = np.flatnonzero(np.diff(np.r_[0, envelope > 0.2, 0].astype(int)))
+        lengths += [int(end - begin) for begin, end in above.reshape(-1, 2)]
+    # Sounds of a twentieth to four fifths of a second, rarely two that touch.
+    assert 0.2 < np.median(lengths) / 16000 < 0.5
+    assert np.mean(np.array(lengths) < 0.85 * 16000) > 0.95
+
+
 def test_a_masked_band_stands_still():
     cepstra = np.random.default_rng(0).normal(size=(50, 13)).astype(np.float32)
     masked = cepstral.mask_band(np.random.default_rng(1), cepstra, 13)
@@ -818,13 +831,18 @@ def test_mistakes_are_found_and_trained_on(speech_folder, tmp_path, monkeypatch)
     report = mine.report(found, 2)
     assert "sc_digits (digits)" in report and "confusable" in report
 
+    # Words that were chosen for sounding like a digit are not heard again and again.
+    write_mined(tmp_path, mined)
+    hard_words = bank.load_bank(hard=str(tmp_path)).hard_words
+    assert {clip.words for clip in hard_words} == {c.words for c in others if c.kind != "confusable"}
+
     errors = {candidate.key: 1.0 for candidate, _ in found if candidate.kind == "sc_digits"}
     noise = corpus.training_set("esc10_noise")[0].key
     hard = [clip for clip in spoken if clip.kind in ("digit", "common")]
-    write_mined(tmp_path, Mined(hard, errors, [(noise, 0, 9000)]))
+    write_mined(tmp_path / "hard", Mined(hard, errors, [(noise, 0, 9000)]))
     config = StringsConfig(
         an4=0, digits=0.5, unknown=0.5, sentence=0, noise=0, mixed=0, guest=0,
-        hard=str(tmp_path), hard_words=1.0, hard_digits=1.0, hard_noise=1.0, hard_weight=2.0,
+        hard=str(tmp_path / "hard"), hard_words=1.0, hard_digits=1.0, hard_noise=1.0, hard_weight=2.0,
     )  # fmt: skip
     words = {word for clip in hard for word in clip.words}
     made = [make_example(rng_of(index), config) for index in range(20)]

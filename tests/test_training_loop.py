@@ -62,6 +62,17 @@ def test_phone_loss_leaves_out_sentences():
     assert train.phone_loss(logits, batch).item() == pytest.approx(expected / 2, rel=1e-5)
 
 
+def test_teacher_loss_is_a_divergence_over_the_steps_of_each_example():
+    generator = torch.Generator().manual_seed(0)
+    logits, taught = torch.randn(2, 4, 2, len(LABELS), generator=generator)
+    batch = make_batch(["digits", "noise"], [[3, 3], []], [4, 2])
+    p, q = (torch.softmax(x, -1).double() for x in (taught, logits))
+    each = (p * (p / q).log()).sum(-1)
+    expected = (each[:4, 0].sum() + each[:2, 1].sum()) / 2
+    assert train.teacher_loss(logits, taught, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert train.teacher_loss(taught, taught, batch).item() == pytest.approx(0, abs=1e-5)
+
+
 def test_framewise_loss_ignores_unknown_targets():
     logits = torch.zeros(3, 2, len(LABELS))
     logits[0, 0, 5] = 9.0
@@ -154,14 +165,21 @@ def test_resume_without_a_checkpoint_is_one_line_and_status_2(tmp_path, capsys, 
     assert "nothing to resume" in capsys.readouterr().err
 
 
-def test_second_stage_needs_a_checkpoint_of_the_same_network(tmp_path, capsys, monkeypatch):
+def test_another_stage_needs_checkpoints_of_digit_networks(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(StringsConfig, "bank", lambda self: None)
     network = train.DigitNet(train.NetworkConfig(units=(8,)))
     checkpoint = tmp_path / "checkpoint.pt"
     train.save_checkpoint(
         checkpoint, {"config": "[network]\nunits = [8]\n", "average": None, "network": network.state_dict()}
     )
-    for file, reason in ((checkpoint, "size mismatch|Missing|Error"), (tmp_path / "none.pt", "No such file")):
-        assert train.main([str(CONFIG), "--out", str(tmp_path / "run"), "--init", str(file)]) == 2
+    none, damaged = tmp_path / "none.pt", tmp_path / "damaged.pt"
+    damaged.write_bytes(b"not a checkpoint")
+    for option, file, reason in (
+        ("--init", checkpoint, "size mismatch|Missing|Error"),
+        ("--init", none, "No such file"),
+        ("--teacher", none, "No such file"),
+        ("--teacher", damaged, "not a checkpoint"),
+    ):
+        assert train.main([str(CONFIG), "--out", str(tmp_path / "run"), option, str(file)]) == 2
         error = capsys.readouterr().err
         assert str(file) in error and re.search(reason, error) and error.count("\n") == 1

@@ -157,6 +157,35 @@ def colored_noise(seed, count, slope):
     return noise / np.float32(rms(noise))
 
 
+def bursts(rng, count):
+    """Make the envelope of sounds as long as words.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Draws lengths, pauses, how fast each sound comes and goes, and how loud the pauses are.
+    count : int
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [shape=(count,)], factors from 0.001 to 1.
+    """
+    floor = 10 ** (rng.uniform(-60, -15) / 20)
+    envelope = np.full(count, floor, np.float32)
+    at = int(rng.uniform(0, 0.4) * SAMPLE_RATE)
+    while at < count:
+        length = int(rng.uniform(0.08, 0.8) * SAMPLE_RATE)
+        rise, fall = (max(1, int(length * rng.uniform(0.02, 0.5))) for _ in range(2))
+        gain = 10 ** (rng.uniform(-12, 0) / 20)
+        time = np.arange(length)
+        burst = np.minimum(np.minimum(time / rise, (length - time) / fall), 1) ** 2
+        end = min(at + length, count)
+        envelope[at:end] = np.maximum(envelope[at:end], gain * burst[: end - at])
+        at += length + int(rng.uniform(0.05, 0.8) * SAMPLE_RATE)
+    return envelope
+
+
 def mains_hum(rng, count):
     """Make the hum of the mains, as transformers, lamps and badly shielded cables add it.
 

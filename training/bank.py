@@ -255,7 +255,7 @@ def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0):
         "environment": [u.pcm for u in training_set("esc10_noise")],
         "hard": [recordings[key][begin:end] for key, begin, end in mined.cuts],
     }
-    mistaken = [clip_of_speech(said) for said in mined.speech]
+    mistaken = [(said.kind, clip_of_speech(said)) for said in mined.speech]
     return Bank(
         voices=voices,
         guests=list(guests.values()),
@@ -267,7 +267,8 @@ def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0):
         ],
         synthetic=rejected,
         synthetic_strings=[clip for said, clip in spoken if said.kind == "string"],
-        hard_digits=[clip for clip in mistaken if UNKNOWN not in clip.labels],
-        hard_words=[clip for clip in mistaken if UNKNOWN in clip.labels],
+        hard_digits=[clip for _, clip in mistaken if UNKNOWN not in clip.labels],
+        # Without those that were chosen for sounding like a digit, many of them homophones.
+        hard_words=[clip for kind, clip in mistaken if UNKNOWN in clip.labels and kind != "confusable"],
         talkers=[group for group in ([c for _, c in speech], [c for _, c in words], rejected) if group],
     )

@@ -73,8 +73,12 @@ class StringsConfig:
         Noises that are the hum of the mains.
     noise_speed : (float, float)
         Factor on the speed, with pitch, of noise alone.
-    babble : float
-        Noises that are several people talking at once; alone, such a noise is a sentence.
+    babble, babble_snr_db
+        Noises that are several people talking at once; alone, such a noise is a sentence. Speech to noise ratio
+        of strings amid such talk.
+    bursts : float
+        Noises alone that come in bursts as long as words: what sounds when nobody talks is a bark, a door or a
+        sneeze rather than a hiss.
     unsteady : float
         Noises that change their level suddenly, as where recordings are joined or a microphone is
         switched on: such a step is easily heard as the burst of "two". FSDD development clips with
@@ -164,6 +168,8 @@ class StringsConfig:
     hum: float = 0.0
     noise_speed: tuple = (1.0, 1.0)
     babble: float = 0.0
+    babble_snr_db: tuple = (3.0, 50.0)
+    bursts: float = 0.0
     unsteady: float = 0.2
     level_dbfs: tuple = (-58.0, -14.0)
     rounding: float = 0.7
@@ -441,13 +447,14 @@ def _record(rng, samples, bank, config, clean, narrow):
     samples, speed = augment.reshape(rng, samples, speed, response, room_db, reflecting)
     level = augment.rms(samples) / np.sqrt(_active(samples))
     if rng.random() >= clean:
+        snr_db = config.snr_db
         if config.babble and rng.random() < config.babble:
-            noise = babble(rng, bank.talkers, len(samples))
+            noise, snr_db = babble(rng, bank.talkers, len(samples)), config.babble_snr_db
         else:
             noise = _noise(rng, bank, len(samples), config)
         if low_pass is not None:
             noise = augment.filter_response(noise, low_pass)
-        samples = samples + noise * np.float32(level * 10 ** (-rng.uniform(*config.snr_db) / 20))
+        samples = samples + noise * np.float32(level * 10 ** (-rng.uniform(*snr_db) / 20))
     return _digitize(rng, samples, 1 / level, config), speed
 
 
@@ -475,6 +482,8 @@ def _noise_alone(rng, bank, config):
     count = int(rng.uniform(0.8, 4.0) * SAMPLE_RATE)
     talk = bool(config.babble) and rng.random() < config.babble
     noise = babble(rng, bank.talkers, count) if talk else _noise(rng, bank, count, config)
+    if config.bursts and not talk and rng.random() < config.bursts:
+        noise *= augment.bursts(rng, count)
     if rng.random() < 0.25:
         noise += _noise(rng, bank, count, config) * np.float32(rng.uniform(0.1, 1))
     response = None

@@ -47,6 +47,7 @@ class ScheduleConfig:
     carry_state: float = 0.5
     normalize_steps: int = 500
     phone_weight: float = 0.3
+    teacher_weight: float = 1.0
 
     def rate(self, step):
         """Return the learning rate of a step."""
@@ -176,6 +177,25 @@ def phone_loss(logits, batch):
     return (losses * known).sum() / (batch["phone_lengths"] * known).sum().clamp(min=1)
 
 
+def teacher_loss(logits, taught, batch):
+    """Kullback-Leibler divergence of the outputs from those of a teacher, summed over steps, per word.
+
+    Distillation (Hinton et al., arXiv:1503.02531, section 2) at temperature 1: where a recording could be heard
+    as two words, the teacher says how much of each; the label does not. It also says in which step to speak.
+
+    Parameters
+    ----------
+    logits, taught : float32 tensors [shape=(steps, batch, outputs)]
+        Of the network and of its teacher.
+    batch : dict of tensors
+    """
+    steps = torch.arange(len(logits))[:, None] < batch["lengths"][None]
+    divergence = F.kl_div(
+        F.log_softmax(logits, -1), F.log_softmax(taught, -1), reduction="none", log_target=True
+    ).sum(-1)
+    return (divergence * steps).sum() / batch["target_lengths"].sum().clamp(min=1)
+
+
 def last_states(states, lengths):
     """Return the states after the last step of each example.
 
@@ -255,6 +275,9 @@ def main(arguments=None):
         metavar="FILE",
         help="start from the network of this checkpoint, as in a second stage",
     )
+    parser.add_argument(
+        "--teacher", type=Path, metavar="FILE", help="learn from the network of this checkpoint too"
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="instead of the configuration's")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
@@ -286,6 +309,15 @@ def main(arguments=None):
             network.load_state_dict(load_network(options.init).state_dict())
         except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
             return _fail(f"{options.init}: not a checkpoint of such a network: {str(error).splitlines()[0]}")
+    teacher = None
+    if options.teacher:
+        try:
+            teacher = load_network(options.teacher)
+            taught_by = teacher.quantize()
+        except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+            return _fail(
+                f"{options.teacher}: not a checkpoint of a digit network: {str(error).splitlines()[0]}"
+            )
     optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate, foreach=True)
     average = copy.deepcopy(network) if schedule.average_decay else None
     if options.resume:
@@ -371,6 +403,10 @@ def main(arguments=None):
         loss = loss_of(logits * PRE_UNIT, batch)
         if network.phones is not None:
             loss = loss + schedule.phone_weight * phone_loss(network.phone_logits(states), batch)
+        if teacher is not None and step >= schedule.framewise_steps:
+            with torch.no_grad():
+                taught, _ = teacher(batch["features"], taught_by)
+            loss = loss + schedule.teacher_weight * teacher_loss(logits * PRE_UNIT, taught * PRE_UNIT, batch)
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.clip_norm)
