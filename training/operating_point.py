@@ -34,6 +34,7 @@ THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 # is exceeded, is least.
 MOST_ACCEPTED = {"reject_sc_words": 0.05, "reject_withheld": 0.05}
 MOST_FALSE_PER_MINUTE = {"reject_nondigit_speech": 0.5, "reject_esc10_noise": 0.3}
+ACCEPTED = (0.02, 0.03, 0.05, 0.08, 0.12)  # shares at which --tradeoff looks
 CHARGE = 0.01  # word error rate that exceeding a limit by its own size is worth
 
 # The sets whose word error rates are averaged.
@@ -132,8 +133,8 @@ class Scores:
         return self.mean_wer + CHARGE * self.excess
 
 
-def choose(model, withheld=False):
-    """Search the grid.
+def points(model, withheld=False):
+    """Score every setting of the grid.
 
     Parameters
     ----------
@@ -142,8 +143,8 @@ def choose(model, withheld=False):
     withheld : bool
         The network was trained without the withheld speakers, so that they count here.
 
-    Returns
-    -------
+    Yields
+    ------
     blank_bias, unknown_bias : int
     threshold : float
     scores : Scores
@@ -151,16 +152,50 @@ def choose(model, withheld=False):
     sets = devset.all_sets(withheld, SPEEDS)
     logits = {name: [logits_of(model, item.features()) for item in items] for name, items in sets.items()}
     decoder = model.decoder()
-    best = None
     for blank_bias, unknown_bias in itertools.product(BLANK_BIASES, UNKNOWN_BIASES):
         decoder.set_bias(BLANK, blank_bias)
         decoder.set_bias(UNKNOWN, unknown_bias)
         heard = {name: [words_of(decoder, item) for item in items] for name, items in logits.items()}
         for threshold in THRESHOLDS:
-            scores = Scores(sets, heard, threshold)
-            if best is None or scores.cost < best[0]:
-                best = (scores.cost, blank_bias, unknown_bias, threshold, scores)
-    return best[1:]
+            yield blank_bias, unknown_bias, threshold, Scores(sets, heard, threshold)
+
+
+def choose(model, withheld=False):
+    """Return the point of least cost; parameters and result as of `points`."""
+    return min(points(model, withheld), key=lambda point: point[3].cost)
+
+
+def tradeoff_text(model_file, withheld=False):
+    """Describe what recognition costs in rejection.
+
+    Parameters
+    ----------
+    model_file : edge_runtime.format.ModelFile
+    withheld : bool
+        As of `points`.
+
+    Returns
+    -------
+    str
+        A line for each share of recordings of other words in which a digit may be heard: the setting with the
+        fewest errors in words of the crowd, and its scores.
+    """
+    model = Model.from_bytes(neutral(model_file).to_bytes())
+    accepting = [name for name in MOST_ACCEPTED if withheld or name != "reject_withheld"]
+    judged = [name for name in ("sc_digits", "withheld") if withheld or name != "withheld"]
+    every = list(points(model, withheld))
+    lines = []
+    for most in ACCEPTED:
+        kept = [p for p in every if np.mean([p[3].accepted[name] for name in accepting]) <= most]
+        if kept:
+            *setting, scores = min(kept, key=lambda p: np.mean([p[3].wer[name] for name in judged]))
+            figures = [f"{name} {scores.wer[name]:.1%}" for name in (*judged, "fsdd", "strings_10db")]
+            figures += [f"{name} {scores.accepted[name]:.1%}" for name in accepting]
+            figures += [f"{name} {scores.false_per_minute[name]:.2f}/min" for name in MOST_FALSE_PER_MINUTE]
+            lines.append(
+                f"at most {most:.0%} accepted ({', '.join(map(str, setting))}): {', '.join(figures)}"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def word_times(model):
@@ -257,11 +292,18 @@ def main(arguments=None):
     parser.add_argument("model", type=Path, help="model file")
     parser.add_argument("--withheld", action="store_true", help="it was trained with `withhold = true`")
     parser.add_argument("--twin", type=Path, metavar="FILE", help="the same, trained with `withhold = true`")
+    parser.add_argument(
+        "--tradeoff", action="store_true", help="print what recognition costs in rejection instead"
+    )
     parser.add_argument("-o", "--output", type=Path, help="write the settings here too")
     options = parser.parse_args(arguments)
     try:
         twin = ModelFile.load(options.twin) if options.twin else None
-        text = settings_text(ModelFile.load(options.model), options.withheld, twin)
+        model_file = ModelFile.load(options.model)
+        if options.tradeoff:
+            text = tradeoff_text(model_file, options.withheld)
+        else:
+            text = settings_text(model_file, options.withheld, twin)
         if options.output:
             options.output.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
