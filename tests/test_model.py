@@ -366,6 +366,6 @@ def test_doctor_names_library_and_version():
     result = command("doctor", "--json")
     facts = json.loads(result.stdout)
     assert facts["edge_runtime"] == er.__version__
-    assert facts["library"].endswith("edge_runtime.so")
+    assert "edge_runtime.so" in facts["library"]
     assert result.returncode == (1 if facts["default_model"].startswith("missing") else 0)
     assert "library" in command("doctor").stdout
