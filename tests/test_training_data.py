@@ -8,6 +8,7 @@ import dataclasses
 import os
 import shutil
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -515,6 +516,22 @@ def test_babble_and_reflections_are_off_unless_asked_for(examples):
     # Several talkers at once leave no pause: frames of 0.1 s are alike in level.
     levels = [augment.rms(frame) for frame in mixed.reshape(-1, 1600)]
     assert min(levels) > 0.05 and max(levels) < 4
+
+
+@needs_data
+def test_a_share_of_the_crowd_holds_whole_speakers():
+    from training import bank, corpus
+
+    def clips(share):
+        loaded = bank.load_bank(crowd=share)
+        counts = [len(group) for group in loaded.voices["sc_pool"][0].clips]
+        return sum(counts), sum(len(group) for group in loaded.talkers[1:2])
+
+    half, whole = clips(0.5), clips(1.0)
+    assert all(0.4 < part / of < 0.6 for part, of in zip(half, whole, strict=True))
+    speakers = {u.speaker for u in corpus.training_set("sc_digits")}
+    kept = {s for s in speakers if zlib.crc32(s.encode()) < 2**31}
+    assert half[0] == sum(u.speaker in kept for u, _ in bank.clips_of_set("sc_digits", False))
 
 
 @needs_data

@@ -2,6 +2,7 @@
 """The clips that training examples are made of, loaded and measured once per process."""
 
 import functools
+import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -196,7 +197,7 @@ def clip_of_speech(said):
 
 
 @functools.cache
-def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0):
+def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0, crowd=1.0):
     """Load all training clips below EDGE_RUNTIME_DATA; takes some seconds, once per process.
 
     Parameters
@@ -209,6 +210,8 @@ def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0):
         Folder of what a model mistook, see `training.mined`; empty: none.
     hard_weight : float
         By how much a recording that was mistaken in all trials is there more often than others.
+    crowd : float
+        Share of the speakers of Speech Commands.
 
     Returns
     -------
@@ -216,14 +219,19 @@ def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0):
     """
     mined = read_mined(hard)
 
+    def of_the_crowd(name):
+        pairs = clips_of_set(name, withhold)
+        return (pair for pair in pairs if zlib.crc32(pair[0].speaker.encode()) < crowd * 2**32)
+
     def repeated(pairs):
         keyed = mined.repeated(((u.key, (u, clip)) for u, clip in pairs), hard_weight)
         return [pair for _, pair in keyed]
 
     digits = {
         name: repeated(clips_of_set(name, withhold))
-        for name in ("sc_digits", "fsdd", "audiomnist_subset", "prompt_digits")
+        for name in ("fsdd", "audiomnist_subset", "prompt_digits")
     }
+    digits["sc_digits"] = repeated(of_the_crowd("sc_digits"))
     # Most speakers of Speech Commands said only one or two words: the pool makes strings of
     # several voices, beside the strings of those who said three words or more.
     voices = {
@@ -244,7 +252,7 @@ def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0):
         for _, clip in digits[name]
     )
     speech = repeated((u, clip_of(u, (UNKNOWN,) * len(u.words))[0]) for u in training_set("nondigit_speech"))
-    words = repeated(clips_of_set("sc_words", withhold))
+    words = repeated(of_the_crowd("sc_words"))
     unknown = words + [(u, c) for u, c in speech if not is_sentence(u)]
     rejected = [clip for said, clip in spoken if said.kind not in ("digit", "string")]
     recordings = {u.key: u.pcm for name in NOISE_SETS for u in training_set(name)}

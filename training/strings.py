@@ -103,6 +103,9 @@ class StringsConfig:
     withhold : bool
         Keep some speakers of rare words out, so that words and voices the network never heard can be judged
         by: see `training.corpus.withheld_set`.
+    crowd : float
+        Share of the speakers of Speech Commands that are heard: what more of them would bring can be told from
+        what fewer cost.
     synthetic_words : float
         Words of the above that are no digits and come from synthetic speech: see `training.synthesize`.
         The weight "synthetic" of `voices` is that of its digits.
@@ -186,6 +189,7 @@ class StringsConfig:
     an4_words_mixed: float = 0.25
     an4_words_mixed_word: float = 0.35
     withhold: bool = False
+    crowd: float = 1.0
     synthetic_words: float = 0.0
     synthetic_strings: float = 0.0
     hard: str = ""
@@ -206,7 +210,7 @@ class StringsConfig:
 
     def bank(self):
         """Return the `training.bank.Bank` of these examples; loaded once per process."""
-        return load_bank(self.withhold, self.synthetic(), self.hard, self.hard_weight)
+        return load_bank(self.withhold, self.synthetic(), self.hard, self.hard_weight, self.crowd)
 
     def synthetic(self):
         """Return the folder of synthetic speech, a str; None if these examples hold none."""
