@@ -826,7 +826,7 @@ def test_mistakes_are_found_and_trained_on(speech_folder, tmp_path, monkeypatch)
     # A model that takes most words for digits.
     file = Model.default().file
     bias = file.decoder.bias.copy()
-    bias[labels.UNKNOWN] = -16384
+    bias[labels.BLANK], bias[labels.UNKNOWN] = -2048, -16384
     data = dataclasses.replace(file, decoder=dataclasses.replace(file.decoder, bias=bias)).to_bytes()
     mined, found = mine.mine(data, speech_folder, cuts=8, trials=2, processes=0)
     spoken = read_speech(speech_folder)
