@@ -276,7 +276,7 @@ def test_model_without_decoder_settings_is_refused():
 
 def test_partial_is_the_word_to_come():
     rng = np.random.default_rng(7)
-    logits = np.repeat(rng.normal(0, 2000, (80, 6)), rng.integers(1, 6, 80), axis=0).astype(np.int16)
+    logits = np.repeat(rng.normal(0, 2000, (80, 6)), rng.integers(1, 6, 80, np.intp), axis=0).astype(np.int16)
     model = make_model(threshold=0.5)
     decoder = model.decoder()
     reported, dropped = 0, 0
