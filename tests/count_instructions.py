@@ -264,8 +264,17 @@ def write_table(path, table):
     path.write_text(before + MARKERS[0] + table + MARKERS[1] + after, encoding="utf-8")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def print_table(description, rows):
+    """Run the command line of a program that measures: print its table, and with --write put it into a document.
+
+    Parameters
+    ----------
+    description : str
+        The program's docstring; its first line is shown by --help.
+    rows : callable
+        Returns the lines of the table; called after the command line was read.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="put the table into this file")
     arguments = parser.parse_args()
     table = "\n".join(rows()) + "\n"
@@ -275,4 +284,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    print_table(__doc__, rows)

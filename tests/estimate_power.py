@@ -8,10 +8,8 @@ share of a core, and the power. What the estimate assumes stands in BOARDS.
 ``--write docs/power.md`` puts the tables into that file between its markers.
 """
 
-import argparse
 import dataclasses
 import functools
-import pathlib
 import pickle
 import wave
 
@@ -20,7 +18,7 @@ import count_instructions
 import measure_baremetal
 import numpy as np
 import targets
-from count_instructions import RECORDING, emulation, write_table
+from count_instructions import RECORDING, emulation, print_table
 from targets import ROOT, TARGETS
 
 MODEL = count_instructions.MODEL
@@ -168,15 +166,5 @@ def rows(names=tuple(TARGETS), firmware=True):
     return [*counted, "", *estimated]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="put the tables into this file")
-    arguments = parser.parse_args()
-    table = "\n".join(rows()) + "\n"
-    print(table, end="")
-    if arguments.write:
-        write_table(arguments.write, table)
-
-
 if __name__ == "__main__":
-    main()
+    print_table(__doc__, rows)

@@ -8,11 +8,9 @@ tests/count_instructions.py; what a step costs is the difference between the who
 ``--write docs/microcontroller.md`` puts the table into that file between its markers.
 """
 
-import argparse
 import collections
 import dataclasses
 import functools
-import pathlib
 import pickle
 import sys
 import wave
@@ -21,7 +19,7 @@ import baremetal
 import builds
 import numpy as np
 from baremetal import M0, M4
-from count_instructions import MEMORY, RECORDING, stage_of, write_table
+from count_instructions import MEMORY, RECORDING, print_table, stage_of
 from targets import ROOT
 from test_no_multiply import HELPER
 
@@ -142,15 +140,5 @@ def rows(measured=MEASURED):
     return lines
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="put the table into this file")
-    arguments = parser.parse_args()
-    table = "\n".join(rows()) + "\n"
-    print(table, end="")
-    if arguments.write:
-        write_table(arguments.write, table)
-
-
 if __name__ == "__main__":
-    main()
+    print_table(__doc__, rows)

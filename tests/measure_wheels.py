@@ -8,7 +8,6 @@ numpy and cffi compiled to bytecode, as they are from the second start on.
 ``--write docs/wheels.md`` puts the table into that file between its markers.
 """
 
-import argparse
 import pathlib
 import tempfile
 import zipfile
@@ -56,15 +55,5 @@ def rows():
         yield f"| {' | '.join(cells)} |"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="put the table into this file")
-    arguments = parser.parse_args()
-    table = "\n".join(rows()) + "\n"
-    print(table, end="")
-    if arguments.write:
-        count_instructions.write_table(arguments.write, table)
-
-
 if __name__ == "__main__":
-    main()
+    count_instructions.print_table(__doc__, rows)
