@@ -211,7 +211,8 @@ def test_lost_desk_stops_the_device(make_device, dist, home):
         "0" * 12,
         10240,
         static_program.sha256(_TAR),
-        "echo waits\nsleep 600\n",
+        # It takes no heed of the first signal: that is how a command behaves which is just being started.
+        """sh -c 'trap "trap - TERM" TERM; echo waits; while :; do sleep 1; done'\n""",
     )
     command = ["ssh", *device.ssh_options, "pi", f"exec sh -c {installation.quote(script)}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -88,6 +88,7 @@ release=
 watch=
 undo() {{
     status=$?
+    trap '' HUP INT TERM PIPE
     [ -z "$watch" ] || kill "$watch" 2> /dev/null || :
     [ "$status" -eq 0 ] || [ -z "$release" ] || rm -rf "$release"
     rm -rf "$stage"
@@ -108,7 +109,8 @@ sum=$(sha256sum < "$stage/payload")
 [ "${{sum%% *}}" = {payload_sha256} ] || fail "the copy arrived damaged: SHA-256 ${{sum%% *}}, expected {payload_sha256}"
 echo "copied"
 # The other end closes our input when we are done, or when the connection breaks: then everything here is to stop.
-(cat <&3; kill -TERM 0) > /dev/null 2>&1 &
+# A command that is being started may lose the signal, and the shell would wait for it: so it comes until the shell is gone.
+(cat <&3; trap '' TERM; while kill -TERM $$ && kill -TERM 0; do sleep 1; done) > /dev/null 2>&1 &
 watch=$!
 mkdir "$stage/new"
 tar -xf "$stage/payload" -C "$stage/new" || fail "the copy could not be unpacked in $prefix"
