@@ -83,6 +83,11 @@ def _scale_table():
 _SCALES, _CODES = _scale_table()
 
 
+def legal_scales():
+    """Return all row scales above zero in rising order, float64, and their codes, uint8 [shape=(scales, 2)]."""
+    return _SCALES, _CODES
+
+
 def nearest_scale(scale):
     """Return the index into the table of row scales nearest to each value: int array."""
     upper = np.clip(np.searchsorted(_SCALES, scale), 1, len(_SCALES) - 1)
