@@ -42,7 +42,8 @@ def test_compressed_files_are_refused_with_the_tool_that_expands_them(tmp_path, 
 @pytest.mark.parametrize(
     "contents, message",
     [
-        (b"RIFF" + bytes(2000), "expected a SPHERE file"),
+        (b"RIFF" + bytes(2000), "Error opening"),
+        (b"fLaC" + bytes(2000), "expected a SPHERE file"),
         (b"", "expected a SPHERE file"),
         (b"NIST_1A\n   lots\n", "length of the SPHERE header"),
         (b"NIST_1A\n   1024\nsample_rate -i 16000\n", "no end_head"),
@@ -56,6 +57,16 @@ def test_damaged_files_are_named(tmp_path, contents, message):
     path.write_bytes(contents)
     with pytest.raises(CorpusError, match=f"bad.wv1: .*{message}"):
         read_sphere(path)
+
+
+def test_the_wav_file_of_sph2pipe_is_read_whatever_its_name(tmp_path):
+    import soundfile
+
+    path = tmp_path / "1a.wv1"
+    soundfile.write(path, SAMPLES, 20000, format="WAV", subtype="PCM_16")
+    samples, rate = read_sphere(path)
+    assert rate == 20000
+    np.testing.assert_array_equal(samples, SAMPLES)
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""NIST SPHERE files, the audio of LDC corpora: the header, and samples that are plain PCM.
+"""NIST SPHERE files, the audio of LDC corpora: the header, and samples that are not compressed.
 
 A file begins with "NIST_1A", the length of its header (in practice 1024 bytes) and lines of name, type and
 value: "sample_rate -i 16000", "sample_coding -s3 pcm"; the rest are samples. Most discs of WSJ and TIDIGITS hold
-them compressed by shorten, which nothing in Python reads: LDC's sph2pipe makes plain files of them.
+them compressed by shorten, which nothing in Python reads: LDC's sph2pipe makes WAV files of them, and these are
+read too, whatever they are called.
 """
 
 from pathlib import Path
@@ -67,8 +68,16 @@ def _value(kind, value):
     raise ValueError(kind)
 
 
+def _is_wav(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"RIFF"
+    except OSError as error:
+        raise CorpusError(f"{path}: {error.strerror}") from error
+
+
 def read_sphere(path):
-    """Read a SPHERE file of one channel.
+    """Read a SPHERE file of one channel, or the WAV file that sph2pipe made of one.
 
     Parameters
     ----------
@@ -88,15 +97,13 @@ def read_sphere(path):
         or lacks samples that its header counts; or the package soundfile is missing.
     """
     path = Path(path)
-    fields = read_header(path)
+    fields = {} if _is_wav(path) else read_header(path)
     coding = str(fields.get("sample_coding", "pcm"))
     if "shorten" in coding or "wavpack" in coding or "shortpack" in coding:
         raise CorpusError(
-            f"{path}: sample_coding is {coding}, expected plain samples; expand it with LDC's sph2pipe: "
-            f"sph2pipe -p -f sph {path.name} OUT/{path.name}"
+            f"{path}: sample_coding is {coding}, expected samples that are not compressed; expand it with LDC's "
+            f"sph2pipe: sph2pipe -p -f wav {path.name} NEW.wav"
         )
-    if fields.get("channel_count", 1) != 1:
-        raise CorpusError(f"{path}: {fields['channel_count']} channels, expected 1")
     try:
         import soundfile
     except ImportError as error:
@@ -107,6 +114,8 @@ def read_sphere(path):
         samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
         raise CorpusError(f"{path}: {error}") from error
+    if samples.shape[1] != 1:
+        raise CorpusError(f"{path}: {samples.shape[1]} channels, expected 1")
     if len(samples) < fields.get("sample_count", 0):
         raise CorpusError(f"{path}: {len(samples)} samples, its header counts {fields['sample_count']}")
     return samples[:, 0], rate
