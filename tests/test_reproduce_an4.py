@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""The AN4 task of the grid: batches, scores, and a whole training on a small corpus made in the set's format."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import edge_runtime
+from apps.corpus import read_folder
+from training import ctc
+from training.reproduce import an4
+from training.reproduce.row import RESULT, checked
+
+WORDS = ("yes", "no", "go")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of sets with one: 30 utterances of three words, every letter a spectrum of its own."""
+    folder = tmp_path_factory.mktemp("sets") / "an4_mfcc"
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    shape = {letter: rng.normal(0, 1, 13) for letter in "yesnog"}
+    frames, rows = [], []
+    for number in range(30):
+        words = list(rng.choice(WORDS, rng.integers(1, 3)))
+        spoken = [np.full((12, 13), -1.0)]
+        for word in words:
+            spoken += [np.tile(shape[letter], (8, 1)) for letter in word] + [np.full((9, 13), -1.0)]
+        cepstra = np.concatenate(spoken) + rng.normal(0, 0.1, (sum(map(len, spoken)), 13))
+        split = ("train", "train", "train", "dev", "test")[number % 5]
+        begin = sum(map(len, frames))
+        fields = [
+            "features.npz",
+            split,
+            "f",
+            " ".join(words),
+            f"an{number}",
+            begin,
+            len(cepstra),
+            split,
+            "made",
+        ]
+        rows.append(fields)
+        frames.append(cepstra.astype(np.float32))
+    np.savez(folder / "features.npz", mfcc=np.concatenate(frames))
+    with open(folder / "index.csv", "w", newline="") as stream:
+        columns = "file,speaker,gender,label,take,start_frame,num_frames,split,source"
+        csv.writer(stream).writerows([columns.split(","), *rows])
+    (folder / "an4.dic").write_text("GO   G OW\nNO   N OW\nYES   Y EH S\nYES(2)   Y EH Z\n")
+    return folder.parent
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(an4, "_WARM_UP", 4)
+
+
+def _row(**changes):
+    budget = {"steps": 36, "batch": 6, "rate": 2e-2, "dropout": 0.1}
+    return dataclasses.replace(an4.rows()[0], units=(20, 16), budget=budget, **changes)
+
+
+def test_rows_are_of_the_task_and_differ():
+    rows = an4.rows()
+    assert len({row.name for row in rows}) == len(rows)
+    assert {row.task for row in rows} == {"an4"}
+    for method in ("float", "ternary"):
+        assert {row.seed for row in rows if row.method == method} >= {0, 1, 2}
+
+
+def test_text_is_spelled_and_scored():
+    assert an4.text_of(an4.labels_of(("go", "x"))) == "go x"
+    assert ctc.BLANK not in an4.labels_of(("zebra", "quilt"))
+    assert an4.error_rate([("a", "b", "c", "d"), ("x",)], [("a", "c", "d", "e"), ("x",)]) == 2 / 5
+
+
+def test_dictionary_holds_every_word_once(data):
+    assert an4.dictionary(data / "an4_mfcc") == ["go", "no", "yes"]
+
+
+def test_epochs_hold_all_utterances_once_the_short_ones_first(data):
+    speech = read_folder(data / "an4_mfcc", ("train",))
+    batches = an4._Batches(speech, 3, 7)
+    batches._short = batches._short[:2]
+    first = [batches._indices(step, np.random.default_rng(step)) for step in range(3)]
+    assert set(np.concatenate(first)) <= set(batches._short)
+    epoch = [batches._indices(an4._SHORT_STEPS + step, None) for step in range(len(speech) // 3)]
+    assert sorted(np.concatenate(epoch)) == list(range(len(speech)))
+    again = an4._Batches(speech, 3, 7)
+    np.testing.assert_array_equal(again._indices(an4._SHORT_STEPS + 4, None), epoch[4])
+
+
+def test_examples_differ_by_step_and_can_be_spelled(data):
+    speech = read_folder(data / "an4_mfcc", ("train",))
+    batches = an4._Batches(speech, 4, 0)
+    (x, _), *_ = examples = batches.examples(0)
+    assert x.shape[1] == an4.FRONTEND.feature_size == 117 and x.dtype == np.float32
+    assert all(len(x) >= len(labels) for x, labels in examples)
+    np.testing.assert_array_equal(x, an4._Batches(speech, 4, 0).examples(0)[0][0])
+    assert not np.array_equal(x, batches.examples(1)[0][0])
+    assert not an4._is_possible(np.zeros((3, 117)), [4, 4, 4]) and an4._is_possible(
+        np.zeros((5, 117)), [4, 4, 4]
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "float"},
+        {"method": "ternary"},
+        {"method": "binary", "normalization": "weight", "cell": "lstm"},
+    ],
+)
+def test_a_row_is_trained_packed_and_scored(tmp_path, data, changes):
+    row = _row(**changes)
+    reports = []
+    result = checked(an4.train(row, tmp_path, data, lambda *figures: reports.append(figures)))
+    assert set(RESULT) <= set(result)
+    assert reports[-1][:2] == (36, 36) and result["steps"] == 36
+    assert result["curve"][-1][1] < 0.6 * result["curve"][0][1]  # it learns
+    assert result["decisions"] == 6 and result["differing"] == 0
+    assert result["exact_checked"] == 6 and result["exact_differing"] == 0
+    assert result["packed_score"] == result["score"]
+    assert result["bytes"] == (tmp_path / "model.ernn").stat().st_size
+    assert len(result["histograms"]["before"]) == len(result["histograms"]["after"]) == 8
+
+
+def test_the_file_spells_by_itself(tmp_path, data):
+    """The model file holds front end and decoder: the C recognizer takes audio with it."""
+    an4.train(_row(method="ternary"), tmp_path, data, lambda *_: None)
+    model = edge_runtime.Model.load(tmp_path / "model.ernn")
+    assert model.labels == an4.LABELS
+    recognizer = model.recognizer(sample_rate=16000)
+    recognizer.accept_waveform(np.zeros(16000, np.float32))
+    assert all(word.label in an4.LABELS[1:] for word in recognizer.finish())
+
+
+def test_an_interrupted_training_goes_on(tmp_path, data, monkeypatch):
+    row = _row(method="ternary")
+    (whole := tmp_path / "whole").mkdir()
+    expected = an4.train(row, whole, data, lambda *_: None)
+    (cut := tmp_path / "cut").mkdir()
+    monkeypatch.setattr(an4, "_CHECKPOINT_S", 0.0)
+
+    def interrupt(step, steps, figures):
+        if step == 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        an4.train(row, cut, data, interrupt)
+    seen = []
+    result = an4.train(row, cut, data, lambda step, *_: seen.append(step))
+    assert seen[0] == 11 and seen[-1] == 36
+    assert (cut / "model.ernn").read_bytes() == (whole / "model.ernn").read_bytes()
+    assert result["score"] == expected["score"] and len(result["curve"]) == len(expected["curve"])
