@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Command line: train the grid's rows,."""
+"""Command line: train the grid's rows, and write what came of them."""
 
 import argparse
 import os
@@ -14,6 +14,7 @@ from training.reproduce import engine, grid, progress
 _EXIT_BAD_INPUT = 2
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
+_HERE = Path(__file__).resolve().parents[1]
 
 
 def build_parser():
@@ -50,10 +51,22 @@ def build_parser():
         "--runs",
         type=Path,
         metavar="DIR",
-        help="folder of the rows' folders, on this machine (runs/reproduce)",
+        help="folder of the rows' folders, on this machine (runs/reproduce; with --again runs/again)",
     )
     parser.add_argument(
         "--steps", type=int, metavar="N", help="so few steps for each row: a trial, no measurement"
+    )
+    parser.add_argument(
+        "--results",
+        action="store_true",
+        help="write RESULTS.md, results.json and pictures/ of the rows that are done, and stop; those not in --runs "
+        "are taken from results.json",
+    )
+    parser.add_argument(
+        "--again", nargs="+", metavar="PATTERN", help="train these rows anew, and compare with results.json"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=_HERE, metavar="DIR", help="folder of the results (that of this program)"
     )
     return parser
 
@@ -64,7 +77,7 @@ def main(argv=None):
     Returns
     -------
     int
-        0; 1 where a row failed; 2 for bad input; 130 after Ctrl-C.
+        0; 1 where a row failed or is not as it was; 2 for bad input; 130 after Ctrl-C.
     """
     options = build_parser().parse_args(argv)
     signal.signal(
@@ -80,17 +93,32 @@ def main(argv=None):
 
 
 def _run(options):
+    if options.again and (options.only or options.results or options.list):
+        raise grid.GridError("--again names its rows itself, and stands alone")
     for name, least in (("jobs", 1), ("steps", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise grid.GridError(f"--{name} {value}: expected {least} or more")
-    runs = options.runs or Path("runs/reproduce")
-    rows = grid.choose(grid.all_rows(), options.only)
+    runs = options.runs or Path("runs/again" if options.again else "runs/reproduce")
+    rows = grid.all_rows()
     if options.steps:
         rows = grid.with_steps(rows, options.steps)
+    if options.results:
+        from training.reproduce import results
+
+        return results.write(runs, options.out, rows)
+    if options.again:
+        from training.reproduce import again
+
+        published = again.read_published(options.out)
+        rows = [row for row in rows if row.name in published]
+    rows = grid.choose(rows, options.again or options.only)
     if options.list:
         return _list(rows, runs)
-    return _train(rows, runs, options)
+    status = _train(rows, runs, options)
+    if options.again:
+        return max(status, again.compare(rows, runs, published))
+    return status
 
 
 def _list(rows, runs):
