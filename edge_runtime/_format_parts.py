@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import os
 import struct
 
 import numpy as np
@@ -20,6 +21,7 @@ ENCODINGS = {"binary": 1, "ternary": 2, "pow2": 3}
 GATES = {"rnn": 1, "gru": 3, "lstm": 4, "dense": 1}
 #: Legal operand clamps.
 CLAMPS = (7, 12, 25, 31, 127, 32767)
+MAGIC = b"ERNN"
 MAX_LAYERS = 16
 MAX_PLANES = 8
 MAX_SIZE = 8192
@@ -29,6 +31,7 @@ MAX_FINE_BIAS = 1 << 26  # in magnitude, in profile 2
 MAX_STRING_BYTES = 255
 MAX_METADATA = 1024
 NO_UNKNOWN = 0xFFFF
+_PIECE_BYTES = 1 << 20
 
 RESET_BEFORE, SHARED_SCALE, INITIAL_STATE = 1, 2, 4  # flags of a layer
 THREE_QUARTERS = 1  # flag of an operand
@@ -150,6 +153,21 @@ def _comparison(rule, expected, found):
 
 def _letters(code):
     return repr(struct.pack("<I", code).decode("latin-1"))
+
+
+def read_file(path):
+    """Bytes of a model file; of what is longer than any, or begins otherwise, as many as it takes to refuse it.
+
+    Not mapped: what the file becomes later changes nothing.
+    """
+    with open(os.fspath(path), "rb") as file:
+        data = bytearray(file.read(_PIECE_BYTES))
+        while data.startswith(MAGIC) and len(data) <= MAX_FILE_BYTES:
+            piece = file.read(_PIECE_BYTES)
+            if not piece:
+                break
+            data += piece
+    return bytes(data)
 
 
 def round64(n):

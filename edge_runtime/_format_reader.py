@@ -16,6 +16,7 @@ from edge_runtime._format_parts import (
     GATES,
     INITIAL_STATE,
     KINDS,
+    MAGIC,
     MAX_FILE_BYTES,
     MAX_FINE_BIAS,
     MAX_LAYERS,
@@ -140,7 +141,7 @@ class Reader:
 
     def _header(self):
         data = self.data
-        magic = int.from_bytes(b"ERNN", "little")
+        magic = int.from_bytes(MAGIC, "little")
         if len(data) >= 4 and self._field("<I", 0) != magic:
             self._fail(2, 0, magic, self._field("<I", 0))
         if len(data) < 64:

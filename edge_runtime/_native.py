@@ -76,4 +76,10 @@ def _declarations(header):
 library_path = _find_library()
 ffi = cffi.FFI()
 ffi.cdef(_declarations(_find_header(library_path)))
-lib = ffi.dlopen(str(library_path))
+# The library stays mapped until the process ends: objects that outlive this module, and daemon threads that are inside
+# when Python ends, still need its code.
+lib = ffi.dlopen(str(library_path), ffi.RTLD_NOW | getattr(ffi, "RTLD_NODELETE", 0))
+# Functions are looked up now: cffi does so at their first use, under a lock that a signal handler which interrupts just
+# that would wait for until the end of time.
+for _name in dir(lib):
+    getattr(lib, _name)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Base of the classes that hold an object of the C library."""
 
-import functools
 import threading
 
 import numpy as np
@@ -9,12 +8,45 @@ import numpy as np
 from edge_runtime._native import ffi
 from edge_runtime.errors import _check
 
+#: Flags of an array that C may read: C-contiguous and aligned.
+_READY = 0x0001 | 0x0100
+
+
+#: Array types by element type.
+_ARRAY_TYPES = {c_type: ffi.typeof(f"{c_type}[]") for c_type in ("float", "int8_t", "int16_t")}
+
+
+def _owned(pointer, destroy, made_from):
+    """`pointer`, destroyed when Python no longer needs it.
+
+    The destructor holds made_from, so the order of destruction is right even when Python clears a reference cycle.
+    """
+
+    def destructor(handle, made_from=made_from):
+        destroy(handle)
+
+    return ffi.gc(pointer, destructor)
+
 
 class NativeObject:
     """Owner of one C object: released by `close`, at the end of a ``with`` block, or by Python.
 
     What the object was made from is kept alive as long as the object: closing a model while its
-    streams are in use is harmless. Such objects cannot be copied or pickled.
+    streams are in use is harmless, and so is closing an object that another thread is using, whose call ends well.
+    Such objects cannot be copied or pickled.
+
+    Threads. An object may move from thread to thread, but serves one at a time: a call that comes while another thread
+    is inside raises RuntimeError and changes nothing. (A `Model` never changes, and any number of threads use one.) C
+    calls run without the interpreter lock.
+
+    Interruption. Python runs signal handlers and finalizers between the C calls of a method, each of which is short: a
+    KeyboardInterrupt ends the method there, with the object in a state that some whole part of the input has led to;
+    `reset` makes it as new. A handler or finalizer that uses the object which it interrupted is the same thread and is
+    let in, as if called between two parts of the input; it should not make objects, for which cffi may need a lock
+    that the interrupted code holds.
+
+    Fork. A child process may go on with its copy of an object, unless another thread was inside it at the fork: that
+    one stays refused there.
 
     Parameters
     ----------
@@ -26,15 +58,15 @@ class NativeObject:
         Handle of the object that must outlive this one.
     """
 
-    def __init__(self, pointer, destroy, made_from=None):
-        # The destructor holds made_from, so the order of destruction is right even when Python
-        # clears a reference cycle.
-        def destructor(handle, made_from=made_from):
-            destroy(handle)
+    #: C types that methods use. cffi parses each at its first use, under a lock that a signal handler could not take.
+    _c_types = ("size_t *",)
 
-        self._handle = ffi.gc(pointer, destructor)
-        # Re-entrant: a KeyboardInterrupt that comes just after it was taken, before the with statement knows, leaves it
-        # taken, and the same thread must still be able to finish.
+    def __init__(self, pointer, destroy, made_from=None):
+        for c_type in self._c_types:
+            ffi.typeof(c_type)
+        self._handle = _owned(pointer, destroy, made_from)
+        # Who is inside. Re-entrant: a KeyboardInterrupt that comes just after it was taken, before the with statement
+        # knows, leaves it taken, and the same thread must still be able to finish; only other threads stay refused.
         self._busy = threading.RLock()
 
     def __enter__(self):
@@ -50,6 +82,10 @@ class NativeObject:
     def close(self):
         """Release the C object now. Using this object afterwards raises ValueError."""
         self._handle = None
+
+    def _replace(self, pointer, destroy, made_from):
+        """Own another C object instead; the caller is inside `_exclusive`, which goes on to hold."""
+        self._handle = _owned(pointer, destroy, made_from)
 
     def _open_handle(self):
         """The C object, or ValueError if it was released."""
@@ -86,7 +122,7 @@ class _Exclusive:
 
 
 def checked_array(name, value, dtype, shape):
-    """Return `value` C-contiguous after checking dtype and shape; nothing is cast.
+    """Return `value` C-contiguous and aligned after checking dtype and shape; nothing is cast.
 
     Parameters
     ----------
@@ -109,22 +145,61 @@ def checked_array(name, value, dtype, shape):
         type(value) is np.ndarray
         and value.dtype == dtype
         and value.shape == shape
-        and value.flags.c_contiguous
+        and value.flags.num & _READY == _READY
     ):
         return value
+    if isinstance(value, np.ndarray) and value.dtype == dtype and _fits(value.shape, shape):
+        if type(value) is np.ndarray and value.flags.num & _READY == _READY:
+            return value
+        return np.require(value, requirements="CAE")
     wanted = f"{np.dtype(dtype)} of shape ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name}: expected an array, {wanted}, got {type(value).__name__}")
-    fits = value.ndim == len(shape) and all(
-        isinstance(want, str) or want == have for want, have in zip(shape, value.shape, strict=False)
+    raise ValueError(f"{name}: expected {wanted}, got {value.dtype} of shape {value.shape}")
+
+
+def _fits(have, wanted):
+    """Whether the lengths of an array are those wanted, a str being any."""
+    return len(have) == len(wanted) and all(
+        isinstance(want, str) or want == length for want, length in zip(wanted, have, strict=True)
     )
-    if value.dtype != dtype or not fits:
-        raise ValueError(f"{name}: expected {wanted}, got {value.dtype} of shape {value.shape}")
-    return np.ascontiguousarray(value)
 
 
-def checked_u32(name, value, kind="an integer", wanted="an integer from 0"):
-    """Return `value` as an int after checking that it is one and fits C's uint32_t.
+def checked_number(name, value, low, high, wanted):
+    """Return `value` as a float after checking that it is a real number from low to high.
+
+    Parameters
+    ----------
+    name : str
+        For the message.
+    value : number
+        Also of NumPy.
+    low, high : float
+    wanted : str
+        What the messages say was expected.
+
+    Raises
+    ------
+    TypeError
+        `value` is not a number.
+    ValueError
+        It is not in the range, or not-a-number.
+    """
+    if isinstance(value, (str, bytes, bytearray)):  # of which float() reads some
+        raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}") from None
+    except OverflowError:
+        number = float("nan")
+    if not low <= number <= high:
+        raise ValueError(f"{name}: expected {wanted}, got {value}")
+    return number
+
+
+def checked_integer(name, value, low, high, kind, wanted):
+    """Return `value` as an int after checking that it is one from low to high.
 
     Parameters
     ----------
@@ -132,6 +207,7 @@ def checked_u32(name, value, kind="an integer", wanted="an integer from 0"):
         For the message.
     value : int
         Also of NumPy; a bool is none.
+    low, high : int
     kind, wanted : str
         What the messages about type and range say was expected.
 
@@ -140,13 +216,26 @@ def checked_u32(name, value, kind="an integer", wanted="an integer from 0"):
     TypeError
         `value` is not an integer.
     ValueError
-        It does not fit.
+        It is not in the range.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected {kind}, got {type(value).__name__}")
-    if not 0 <= value < 2**32:
+    if not low <= value <= high:
         raise ValueError(f"{name}: expected {wanted}, got {value}")
     return int(value)
+
+
+def checked_u32(name, value, kind="an integer", wanted="an integer from 0"):
+    """Return `value` as an int that fits C's uint32_t; otherwise as `checked_integer`."""
+    return checked_integer(name, value, 0, 2**32 - 1, kind, wanted)
+
+
+def handle_of(model):
+    """The C object of a Model; TypeError if it is none, ValueError if it is closed."""
+    handle = model._open_handle() if isinstance(model, NativeObject) else None
+    if handle is None or ffi.typeof(handle) is not ffi.typeof("er_model *"):
+        raise TypeError(f"model: expected a Model, got {type(model).__name__}")
+    return handle
 
 
 def pointer_to(array, c_type):
@@ -158,12 +247,7 @@ def pointer_to(array, c_type):
     c_type : str
         Element type in C.
     """
-    return ffi.from_buffer(_array_type(c_type), array)
-
-
-@functools.cache
-def _array_type(c_type):
-    return ffi.typeof(f"{c_type}[]")
+    return ffi.from_buffer(_ARRAY_TYPES[c_type], array)
 
 
 def push_all(function, handle, x, item_size, out_shape, what):

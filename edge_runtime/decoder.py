@@ -6,10 +6,18 @@ import dataclasses
 import numpy as np
 
 from edge_runtime._native import ffi, lib
-from edge_runtime._native_object import NativeObject, checked_array, pointer_to
+from edge_runtime._native_object import (
+    NativeObject,
+    checked_array,
+    checked_integer,
+    checked_number,
+    handle_of,
+    pointer_to,
+)
 from edge_runtime.errors import _check
 
 _CAPACITY = 16  # words per C call
+_STEPS_PER_CALL = 65536  # between which signals are handled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +51,15 @@ class Word:
     string: int = 0
 
 
+class _Room:
+    """Memory for what one C call puts out."""
+
+    def __init__(self):
+        self.words = ffi.new(f"er_word[{_CAPACITY}]")
+        self.count = ffi.new("size_t *")
+        self.consumed = ffi.new("size_t *")
+
+
 class WordBuffer:
     """Room for the words of a C call, and their conversion.
 
@@ -51,13 +68,19 @@ class WordBuffer:
     labels : tuple of str
     """
 
+    #: C types that it uses, see `NativeObject`.
+    C_TYPES = (f"er_word[{_CAPACITY}]", "size_t *", "er_word *", "uint32_t *")
+
     def __init__(self, labels):
         self._labels = labels
-        self._words = ffi.new(f"er_word[{_CAPACITY}]")
-        self._count = ffi.new("size_t *")
-        self._consumed = ffi.new("size_t *")
+        self._room = _Room()
 
-    def push(self, function, handle, data, item_size, count, what):
+    def _take_room(self):
+        """A room for one call, put back behind it: a signal handler or finalizer that calls in between gets another."""
+        room, self._room = self._room or _Room(), None
+        return room
+
+    def push(self, function, handle, data, item_size, count, most, what):
         """Call an ``er_*_push`` function until it has used up its input.
 
         Parameters
@@ -70,6 +93,8 @@ class WordBuffer:
             Elements per item of the input.
         count : int
             Items.
+        most : int
+            Items of one C call.
         what : str
             Beginning of an error message.
 
@@ -79,30 +104,38 @@ class WordBuffer:
         """
         words = []
         start = 0
-        while True:
-            status = function(
-                handle,
-                data + start * item_size,
-                count - start,
-                self._words,
-                _CAPACITY,
-                self._count,
-                self._consumed,
-            )
-            _check(status, what)
-            self._take(words)
-            start += self._consumed[0]
-            if start == count:
-                return words
+        room = self._take_room()
+        try:
+            while True:
+                status = function(
+                    handle,
+                    data + start * item_size,
+                    min(count - start, most),
+                    room.words,
+                    _CAPACITY,
+                    room.count,
+                    room.consumed,
+                )
+                _check(status, what)
+                self._take(words, room)
+                start += room.consumed[0]
+                if start == count:
+                    return words
+        finally:
+            self._room = room
 
     def finish(self, function, handle, what):
         """Call an ``er_*_finish`` function until no more words come; parameters as `push`."""
         words = []
-        while True:
-            _check(function(handle, self._words, _CAPACITY, self._count), what)
-            self._take(words)
-            if self._count[0] < _CAPACITY:
-                return words
+        room = self._take_room()
+        try:
+            while True:
+                _check(function(handle, room.words, _CAPACITY, room.count), what)
+                self._take(words, room)
+                if room.count[0] < _CAPACITY:
+                    return words
+        finally:
+            self._room = room
 
     def partial(self, function, handle, what):
         """Call an ``er_*_partial`` function; returns a Word or None."""
@@ -111,8 +144,8 @@ class WordBuffer:
         _check(function(handle, word, found), what)
         return self._word(word) if found[0] else None
 
-    def _take(self, words):
-        words += [self._word(self._words[i]) for i in range(self._count[0])]
+    def _take(self, words, room):
+        words += [self._word(room.words[i]) for i in range(room.count[0])]
 
     def _word(self, word):
         return Word(
@@ -144,8 +177,10 @@ class Decoder(NativeObject):
         The model has no decoder settings.
     """
 
+    _c_types = ("int16_t *", *WordBuffer.C_TYPES)
+
     def __init__(self, model):
-        handle = model._open_handle()
+        handle = handle_of(model)
         out = ffi.new("er_decoder **")
         _check(lib.er_decoder_create(handle, out), "decoder")
         super().__init__(out[0], lib.er_decoder_destroy, handle)
@@ -173,7 +208,13 @@ class Decoder(NativeObject):
         data = ffi.cast("int16_t *", pointer_to(logits, "int16_t"))
         with self._exclusive() as handle:
             return self._buffer.push(
-                lib.er_decoder_push, handle, data, self._output_size, len(logits), "decoder push"
+                lib.er_decoder_push,
+                handle,
+                data,
+                self._output_size,
+                len(logits),
+                _STEPS_PER_CALL,
+                "decoder push",
             )
 
     def finish(self):
@@ -245,25 +286,24 @@ class Decoder(NativeObject):
             if label not in self._labels:
                 raise ValueError(f"label: expected one of {', '.join(self._labels)}, got {label!r}")
             label = self._labels.index(label)
-        if not 0 <= label < self._output_size:
-            raise ValueError(f"label: expected an index below {self._output_size}, got {label}")
-        if not -32768 <= bias <= 32767:
-            raise ValueError(f"bias: expected -32768 to 32767, got {bias}")
+        label = checked_integer(
+            "label",
+            label,
+            0,
+            self._output_size - 1,
+            "a label or its index",
+            f"an index below {self._output_size}",
+        )
+        bias = checked_integer("bias", bias, -32768, 32767, "an integer", "-32768 to 32767")
         with self._exclusive() as handle:
             _check(lib.er_decoder_set_bias(handle, label, bias), "decoder bias")
 
 
 def silence_ms(silence_s):
     """The silence that ends a string in milliseconds, or ValueError if it is not in 0.02 to 60 s."""
-    silence_s = float(silence_s)
-    if not 0.02 <= silence_s <= 60.0:
-        raise ValueError(f"string silence: expected 0.02 to 60 s, got {silence_s}")
-    return round(1000 * silence_s)
+    return round(1000 * checked_number("string silence", silence_s, 0.02, 60.0, "0.02 to 60 s"))
 
 
 def checked_threshold(threshold):
     """`threshold` as a float, or ValueError if it is not in 0 to 1."""
-    threshold = float(threshold)
-    if not 0.0 <= threshold <= 1.0:
-        raise ValueError(f"threshold: expected 0 to 1, got {threshold}")
-    return threshold
+    return checked_number("threshold", threshold, 0.0, 1.0, "0 to 1")

@@ -21,6 +21,9 @@ class EdgeRuntimeError(Exception):
         super().__init__(message)
         self.status = status
 
+    def __reduce__(self):
+        return type(self), (str(self), self.status)
+
 
 class EdgeRuntimeValueError(EdgeRuntimeError, ValueError):
     """An argument is illegal, or a model file or a configuration breaks a rule."""

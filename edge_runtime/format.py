@@ -27,7 +27,7 @@ from edge_runtime._format_parts import (
     GATES,
     INITIAL_STATE,
     KINDS,
-    MAX_FILE_BYTES,
+    MAGIC,
     MAX_SUM,
     NO_UNKNOWN,
     RESET_BEFORE,
@@ -40,6 +40,7 @@ from edge_runtime._format_parts import (
     Layer,
     Matrix,
     checked,
+    read_file,
     round64,
     state_size,
 )
@@ -200,9 +201,7 @@ class ModelFile:
         FormatError
             It breaks a rule of the format.
         """
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        return cls.from_bytes(data, os.fspath(path))
+        return cls.from_bytes(read_file(path), os.fspath(path))
 
     def save(self, path):
         """Write a file: in one piece, or not at all.
@@ -253,7 +252,7 @@ def _join(sections):
         table += struct.pack("<4sIII", section_type, offset + len(body), len(contents), 0)
         body += _padding(contents)
     rest = struct.pack("<I44x", len(sections)) + _padding(bytes(64) + table)[64:] + body
-    head = struct.pack("<4sHHI", b"ERNN", 1, 0, 16 + len(rest))
+    head = struct.pack("<4sHHI", MAGIC, 1, 0, 16 + len(rest))
     crc = zlib.crc32(rest, zlib.crc32(head + bytes(4)))
     return head + struct.pack("<I", crc) + rest
 

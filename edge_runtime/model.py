@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 
+from edge_runtime._format_parts import read_file
 from edge_runtime._native import ffi, lib
 from edge_runtime._native_object import NativeObject, checked_array, pointer_to
 from edge_runtime.decoder import Decoder
@@ -33,10 +34,16 @@ class Model(NativeObject):
     True
     """
 
+    _c_types = ("char **",)
+
     def __init__(self, data, name, kernel):
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data: expected bytes, got {type(data).__name__}")
         data = bytes(data)
+        if not isinstance(kernel, (str, type(None))):
+            raise TypeError(f"kernel: expected a str or None, got {type(kernel).__name__}")
+        if kernel is not None and "\0" in kernel:
+            raise ValueError(f"kernel: expected an ISA word, got {kernel!r}")
         options = ffi.new("er_model_options *")
         kernel_text = ffi.new("char[]", kernel.encode("utf-8")) if kernel is not None else ffi.NULL
         options.kernel = kernel_text
@@ -79,7 +86,7 @@ class Model(NativeObject):
         EdgeRuntimeStateError (also a RuntimeError)
             The kernel is unknown, or this CPU cannot run it.
         """
-        return cls(pathlib.Path(path).read_bytes(), os.fspath(path), kernel)
+        return cls(read_file(path), os.fspath(path), kernel)
 
     @classmethod
     def from_bytes(cls, data, kernel=None):

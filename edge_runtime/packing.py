@@ -89,6 +89,11 @@ _TERNARY_VALUES = np.array([[(0, 1, -1)[byte // 3**k % 3] for k in range(5)] for
 
 def _codes(weights, values, encoding):
     """Index of each weight in `values`; ValueError if one is not among them."""
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "iu":
+        raise ValueError(f"weights: expected integers, got {weights.dtype}")
+    if weights.dtype != np.int8:
+        weights = np.clip(weights, -128, 127)  # which no encoding has
     lut = np.full(256, 255, np.uint8)
     for code in reversed(range(len(values))):
         lut[values[code] & 0xFF] = code

@@ -4,19 +4,25 @@
 import numpy as np
 
 from edge_runtime._native import ffi, lib
-from edge_runtime._native_object import NativeObject, checked_array, pointer_to
+from edge_runtime._native_object import NativeObject, checked_array, checked_number, handle_of, pointer_to
 from edge_runtime.decoder import WordBuffer, checked_threshold, silence_ms
 from edge_runtime.errors import _check
 from edge_runtime.resampler import _checked_rate, _to_float
 
 _MODEL_RATE = lib.ER_SAMPLE_RATE
+# Of one C call, for signals: some ms here, less than a second on the slowest machine.
+_SAMPLES_PER_CALL = 65536
+_FRAMES_PER_CALL = 256
 
 
 class Recognizer(NativeObject):
     """Resampler, front end, network and decoder on one audio stream; made by `Model.recognizer`.
 
     The chunks in which the audio arrives do not change the words. A recognizer belongs to one
-    thread at a time; any number of recognizers share a model.
+    thread at a time: calls while another thread is inside raise RuntimeError. Any number of recognizers share a model.
+
+    A long call may be interrupted (KeyboardInterrupt). It then has heard some first part of its samples, and the words
+    that it would have returned are lost; the recognizer can go on, or be `reset`.
 
     Parameters
     ----------
@@ -42,21 +48,25 @@ class Recognizer(NativeObject):
     []
     """
 
+    _c_types = ("er_recognizer **", "float *", *WordBuffer.C_TYPES)
+
     def __init__(self, model, sample_rate=_MODEL_RATE, threshold=None):
-        self._model = model
-        self._model_handle = model._open_handle()
+        self._model_handle = handle_of(model)
         self._labels = model.labels
         self._output_size = model.output_size
-        self._filter_count = 0 if model.file.frontend is None else model.file.frontend.filter_count
+        frontend = model.file.frontend
+        self._filter_count = 0 if frontend is None else frontend.filter_count
+        self._cepstrum_count = 0 if frontend is None else frontend.cepstrum_count
         self._threshold = None if threshold is None else checked_threshold(threshold)
         self._string_silence_ms = None
         self._idle_after_ms = None
         self._sample_rate = None
         # A recognizer without a rate yet is made for the model's own, so that a model that cannot
         # recognize is refused now; it is replaced when the rate is known.
-        self._create(_MODEL_RATE if sample_rate is None else _checked_rate(sample_rate))
-        if sample_rate is None:
-            self._sample_rate = None
+        rate = _MODEL_RATE if sample_rate is None else _checked_rate(sample_rate)
+        super().__init__(self._create(rate), lib.er_recognizer_destroy, self._model_handle)
+        self._apply_settings()
+        self._sample_rate = None if sample_rate is None else rate
         self._buffer = WordBuffer(self._labels)
 
     def __repr__(self):
@@ -68,8 +78,9 @@ class Recognizer(NativeObject):
             lib.er_recognizer_create(self._model_handle, sample_rate, out),
             f"recognizer for {sample_rate} Hz",
         )
-        super().__init__(out[0], lib.er_recognizer_destroy, self._model_handle)
-        self._sample_rate = sample_rate
+        return out[0]
+
+    def _apply_settings(self):
         if self._threshold is not None:
             _check(
                 lib.er_recognizer_set_threshold(self._handle, self._threshold),
@@ -110,28 +121,30 @@ class Recognizer(NativeObject):
             without a `reset`.
         """
         samples = _to_float(samples)
-        self._settle_rate(sample_rate)
+        if sample_rate is not None:
+            sample_rate = _checked_rate(sample_rate)
         data = ffi.cast("float *", pointer_to(samples, "float"))
-        with self._exclusive() as handle:
+        with self._exclusive():
+            self._settle_rate(sample_rate)
             return self._buffer.push(
                 lib.er_recognizer_push,
-                handle,
+                self._open_handle(),
                 data,
                 1,
                 len(samples),
+                _SAMPLES_PER_CALL,
                 "recognizer (after cepstra or finish, reset first)",
             )
 
     def _settle_rate(self, sample_rate):
-        if sample_rate is not None:
-            sample_rate = _checked_rate(sample_rate)
         if self._sample_rate is None:
             if sample_rate is None:
                 raise ValueError(
                     "sample_rate: the recognizer was made without one, so the first chunk needs it"
                 )
-            self._open_handle()
-            self._create(sample_rate)
+            self._replace(self._create(sample_rate), lib.er_recognizer_destroy, self._model_handle)
+            self._apply_settings()
+            self._sample_rate = sample_rate
         elif sample_rate is not None and sample_rate != self._sample_rate:
             raise ValueError(
                 f"sample_rate: expected {self._sample_rate} Hz, got {sample_rate} Hz; "
@@ -150,7 +163,7 @@ class Recognizer(NativeObject):
         -------
         list of Word
         """
-        width = self._model.file.frontend.cepstrum_count
+        width = self._cepstrum_count
         cepstra = checked_array("cepstra", cepstra, np.float32, ("frames", width))
         data = ffi.cast("float *", pointer_to(cepstra, "float"))
         with self._exclusive() as handle:
@@ -160,6 +173,7 @@ class Recognizer(NativeObject):
                 data,
                 width,
                 len(cepstra),
+                _FRAMES_PER_CALL,
                 "recognizer (after samples or finish, reset first)",
             )
 
@@ -188,8 +202,9 @@ class Recognizer(NativeObject):
         threshold : float
             0 to 1.
         """
-        self._threshold = checked_threshold(threshold)
+        threshold = checked_threshold(threshold)
         with self._exclusive() as handle:
+            self._threshold = threshold
             _check(lib.er_recognizer_set_threshold(handle, self._threshold), "recognizer threshold")
 
     def set_string_silence(self, silence_s):
@@ -202,8 +217,9 @@ class Recognizer(NativeObject):
         silence_s : float
             0.02 to 60.
         """
-        self._string_silence_ms = silence_ms(silence_s)
+        string_silence_ms = silence_ms(silence_s)
         with self._exclusive() as handle:
+            self._string_silence_ms = string_silence_ms
             _check(
                 lib.er_recognizer_set_string_silence(handle, self._string_silence_ms),
                 "recognizer string silence",
@@ -221,13 +237,13 @@ class Recognizer(NativeObject):
         idle_after_s : float or None
             0.5 to 60; None: never.
         """
-        if idle_after_s is None:
-            self._idle_after_ms = 0
-        elif 0.5 <= float(idle_after_s) <= 60:
-            self._idle_after_ms = round(1000 * float(idle_after_s))
-        else:
-            raise ValueError(f"idle_after_s: expected 0.5 to 60, or None, got {idle_after_s}")
+        idle_after_ms = 0
+        if idle_after_s is not None:
+            idle_after_ms = round(
+                1000 * checked_number("idle_after_s", idle_after_s, 0.5, 60, "0.5 to 60, or None")
+            )
         with self._exclusive() as handle:
+            self._idle_after_ms = idle_after_ms
             _check(lib.er_recognizer_set_gate(handle, self._idle_after_ms), "recognizer gate")
 
     @property

@@ -398,6 +398,7 @@ class ReferenceStream:
 
     @state.setter
     def state(self, value):
+        value = self._integers("state", value, sum(map(len, self._states)))
         ends = np.cumsum([len(state) for state in self._states])
         self._states = np.split(np.asarray(value, np.int64), ends[:-1])
 
@@ -406,6 +407,7 @@ class ReferenceStream:
 
         Inputs are int8, in profile 2 int16; the least of them is read as the one above it.
         """
+        x = self._integers("x", x, self.model.input_size)
         if self.model.profile == 1:
             values = np.maximum(np.asarray(x, np.int64), -127)
             steps = {"rnn": rnn_step, "gru": gru_step, "lstm": _lstm_state_step, "dense": dense_step}
@@ -424,6 +426,14 @@ class ReferenceStream:
                 self._states[k] = steps[layer.kind](layer, values, self._states[k])
                 values = self._states[k][: layer.output_size]
         return values.astype(np.int16)
+
+    @staticmethod
+    def _integers(name, value, size):
+        """`value` as an array, or ValueError if it is not that many integers."""
+        value = np.asarray(value)
+        if value.dtype.kind not in "iu" or value.shape != (size,):
+            raise ValueError(f"{name}: expected {size} integers, got {value.dtype} of shape {value.shape}")
+        return value
 
     def run_quantized(self, x):
         """Many steps: [shape=(steps, input_size)] to int16 [shape=(steps, output_size)]."""

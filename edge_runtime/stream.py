@@ -6,14 +6,18 @@ import contextlib
 import numpy as np
 
 from edge_runtime._native import ffi, lib
-from edge_runtime._native_object import NativeObject, checked_array, pointer_to
+from edge_runtime._native_object import NativeObject, checked_array, handle_of, pointer_to
 from edge_runtime.errors import _check
 
 
 class Stream(NativeObject):
     """State of a network on one input stream; made by `Model.stream`.
 
-    A stream belongs to one thread at a time; any number of streams share a model.
+    A stream belongs to one thread at a time: calls while another thread is inside raise RuntimeError. Any number of
+    streams share a model.
+
+    A long run may be interrupted (KeyboardInterrupt). It then has made some whole number of its steps: `reset` the
+    stream, or set its `state` to one that was kept.
 
     Parameters
     ----------
@@ -22,8 +26,10 @@ class Stream(NativeObject):
         See the attribute.
     """
 
+    _c_types = ("er_stream *[]",)
+
     def __init__(self, model, skipping=False):
-        handle = model._open_handle()
+        handle = handle_of(model)
         out = ffi.new("er_stream **")
         _check(lib.er_stream_create(handle, out), "stream")
         super().__init__(out[0], lib.er_stream_destroy, handle)
@@ -43,9 +49,11 @@ class Stream(NativeObject):
                 lib.er_stream_step_quantized,
                 lib.er_stream_run_quantized,
             )
+        # Between the C calls of a run signals are handled: after 0.2 ms here, after a second on the slowest machine. A
+        # multiple of 8, because the library takes eight steps at a time through a layer.
+        self._steps_per_call = max(1, (1 << 24) // model.info["file_bytes"] // 8) * 8
         self._skipping = False
-        if skipping:
-            self.skipping = skipping
+        self.skipping = skipping
 
     def __repr__(self):
         return f"Stream(input_size={self._input_size}, output_size={self._output_size})"
@@ -82,12 +90,7 @@ class Stream(NativeObject):
         -------
         float32 [shape=(steps, output_size)]
         """
-        x = checked_array("x", x, np.float32, ("steps", self._input_size))
-        y = np.empty((len(x), self._output_size), np.float32)
-        with self._exclusive() as handle:
-            status = lib.er_stream_run(handle, pointer_to(x, "float"), len(x), pointer_to(y, "float"))
-        _check(status, "stream run")
-        return y
+        return self._run(lib.er_stream_run, x, np.float32, "float", np.float32, "float")
 
     def step_quantized(self, x):
         """Advance one step on integers only.
@@ -121,13 +124,22 @@ class Stream(NativeObject):
         -------
         int16 [shape=(steps, output_size)]
         """
-        x = checked_array("x", x, self._input_type, ("steps", self._input_size))
-        y = np.empty((len(x), self._output_size), np.int16)
+        return self._run(self._run_quantized, x, self._input_type, self._input_c_type, np.int16, "int16_t")
+
+    def _run(self, function, x, dtype, c_type, out_dtype, out_c_type):
+        """Check the input of a run and call the C function, for some steps at a time."""
+        x = checked_array("x", x, dtype, ("steps", self._input_size))
+        y = np.empty((len(x), self._output_size), out_dtype)
+        source, target = pointer_to(x, c_type), pointer_to(y, out_c_type)
         with self._exclusive() as handle:
-            status = self._run_quantized(
-                handle, pointer_to(x, self._input_c_type), len(x), pointer_to(y, "int16_t")
-            )
-        _check(status, "stream run")
+            for start in range(0, len(x), self._steps_per_call):
+                status = function(
+                    handle,
+                    source + start * self._input_size,
+                    min(len(x) - start, self._steps_per_call),
+                    target + start * self._output_size,
+                )
+                _check(status, "stream run")
         return y
 
     @staticmethod
