@@ -114,17 +114,16 @@ class LowPrecisionMatrix(nn.Module):
     Parameters
     ----------
     rows, columns : int
-    fan_out : int
-        Of Glorot's bound: rows of one gate.
+    limit : float
+        Glorot's bound, of a gate.
     method : training.quantizers.WeightMethod
     spec : NetworkSpec
     normalization : str
     """
 
-    def __init__(self, rows, columns, fan_out, method, spec, normalization):
+    def __init__(self, rows, columns, limit, method, spec, normalization):
         super().__init__()
         self.method, self.stochastic, self.normalization = method, spec.stochastic, normalization
-        limit = glorot_bound(columns, fan_out)
         self.w0 = float(method.bound or limit)
         if method.rule == "exponential":
             self.w0 = 2.0 ** round(np.log2(self.w0))
@@ -218,9 +217,13 @@ class Network(nn.Module):
             torch.manual_seed(seed)
             size, gates = spec.input_size, GATES[spec.cell]
             recurrent = []
-            for units in spec.units:
-                x = LowPrecisionMatrix(gates * units, size, units, method, spec, spec.normalization)
-                h = LowPrecisionMatrix(gates * units, units, units, method, spec, spec.normalization)
+            for number, units in enumerate(spec.units):
+                # A one-hot input adds one weight to a unit, whatever its size.
+                one_hot = spec.one_hot and number == 0
+                limit = glorot_bound(1, 1) if one_hot else glorot_bound(size, units)
+                x = LowPrecisionMatrix(gates * units, size, limit, method, spec, spec.normalization)
+                limit = glorot_bound(units, units)
+                h = LowPrecisionMatrix(gates * units, units, limit, method, spec, spec.normalization)
                 if spec.cell in _REMEMBER and not spec.quantize_biases:
                     gate = _REMEMBER[spec.cell]
                     with torch.no_grad():
@@ -229,10 +232,11 @@ class Network(nn.Module):
                 size = units
             dense = []
             for units in spec.hidden:
-                dense.append(LowPrecisionMatrix(units, size, units, method, spec, "none"))
+                dense.append(LowPrecisionMatrix(units, size, glorot_bound(size, units), method, spec, "none"))
                 size = units
             last = METHODS[spec.output_method]
-            dense.append(LowPrecisionMatrix(spec.output_size, size, spec.output_size, last, spec, "none"))
+            limit = glorot_bound(size, spec.output_size)
+            dense.append(LowPrecisionMatrix(spec.output_size, size, limit, last, spec, "none"))
             dense[-1].bias_method = METHODS["float"]
         self.recurrent, self.dense = nn.ModuleList(recurrent), nn.ModuleList(dense)
         self.register_buffer("input_mean", torch.zeros(spec.input_size))
