@@ -8,6 +8,8 @@ Data half (needs NumPy and the package; soundfile to read FLAC; never torch):
 - `augment`: what happens to waveforms, `cepstral`: what happens to cepstra
 - `strings`: one training example; `batches`: endless reproducible batches of them
 - `devset`: what a training run is judged by
+- `ctc`: what the outputs of a network say
+- `wsj`: the Wall Street Journal corpus, for its owners; `sphere`: its recordings
 
 Network half (needs torch):
 

@@ -311,9 +311,10 @@ def _fit(run, row, speech, dev, report):
         loss = _loss(run.network, batches.examples(run.step), generator)
         run.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
-        run.optimizer.step()
-        run.network.clip()
+        # Where gradients explode beyond all numbers, the network stays as it is.
+        if torch.isfinite(torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)):
+            run.optimizer.step()
+            run.network.clip()
         losses.append(loss.item())
         run.step += 1
         if run.step * _SCORES // steps > (run.step - 1) * _SCORES // steps:
