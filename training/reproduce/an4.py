@@ -39,7 +39,7 @@ from training.strings import StringsConfig
 
 LABELS = ("blank", " ", *string.ascii_lowercase)
 FRONTEND = FrontendConfig(delta_order=2, stack=3)
-BUDGET = {"steps": 1500, "batch": 16, "rate": 3e-3, "dropout": 0.2}
+BUDGET = {"steps": 1600, "batch": 16, "rate": 6e-3, "dropout": 0.1}
 
 _OUTPUT_OF = {label: index for index, label in enumerate(LABELS) if index != ctc.BLANK}
 _CHANGES = StringsConfig(
@@ -75,7 +75,7 @@ def rows():
         Row(
             "an4",
             "letters",
-            units=(160, 160),
+            units=(200, 200),
             method=method,
             normalization=normalization,
             seed=seed,
