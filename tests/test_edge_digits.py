@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from edge_digits import HERE, NAMES, SANITIZED, checksum, expected_lines, expected_logits, load
 from test_digit_demo import bad_files, make_wav
+from test_hook import hostile_model
 from word_models import TONE_LABELS, babble_audio, babble_model, in_profile_2, tone_model, tone_signal
 
 from apps.audio import AudioError, open_audio, read_audio
@@ -471,6 +472,23 @@ def test_recordings_stay_below_their_limit(here, babble_path, tmp_path):
         assert "".join(words) == expected_lines(model, *read_audio(kept))
 
 
+def test_what_lies_in_the_folder_of_recordings_is_not_overwritten(sanitized, tmp_path):
+    """Links with the names to come, as a stranger could lay them out: not followed."""
+    folder, treasure = tmp_path / "shared", tmp_path / "treasure"
+    folder.mkdir()
+    treasure.write_text("gold")
+    for second in range(300):
+        stem = time.strftime("digits-%Y%m%d-%H%M%S", time.localtime(time.time() + second))
+        (folder / f"{stem}.jsonl").symlink_to(treasure)
+        (folder / f"{stem}-2.wav").symlink_to(tmp_path / "nowhere")
+    result = sanitized.run("-i", RECORDINGS[0], "-q", "--small", "--save-audio", folder)
+    assert result.returncode == 0, result.stderr
+    assert treasure.read_text() == "gold" and not (tmp_path / "nowhere").exists()
+    (kept,) = folder.glob("*-3.wav")
+    np.testing.assert_array_equal(read_audio(kept)[0], read_audio(RECORDINGS[0])[0])
+    assert [path.name for path in folder.glob("*.wav") if not path.is_symlink()] == [kept.name]
+
+
 KEEP = """\
 import json, os, sys
 values = {name: value for name, value in os.environ.items() if name.startswith("DIGIT_DEMO_")}
@@ -485,7 +503,7 @@ def test_a_command_for_every_word(sanitized, model_path, tmp_path, more):
     script, kept, path = tmp_path / "keep it.py", tmp_path / "kept", tmp_path / "a.wav"
     script.write_text(KEEP)
     path.write_bytes(make_wav(tone_signal(SAID * 6), 16000))
-    command = f"'{sys.executable}' \"{script}\" {str(kept)[:-1]}\\{str(kept)[-1]}{more}"
+    command = f"'{sys.executable}' -ES \"{script}\" {str(kept)[:-1]}\\{str(kept)[-1]}{more}"
     result = sanitized.run("-i", path, "-m", model_path, "--json", "--exec", command)
     words = [json.loads(line) for line in lines(result).splitlines()]
     runs = [json.loads(line) for line in kept.read_text().splitlines()]
@@ -504,6 +522,26 @@ def test_a_command_for_every_word(sanitized, model_path, tmp_path, more):
         }
         assert stdin == ""
     assert result.stderr.count(b"said by the command") == 24
+
+
+@pytest.mark.parametrize("more", ["", " --", " --said={word}", " {digit}{word}"])
+def test_hostile_words_are_one_argument_and_no_option(sanitized, tmp_path, more):
+    """As of the Python program: tests/test_hook.py."""
+    script, kept, path = tmp_path / "keep.py", tmp_path / "kept", tmp_path / "a.wav"
+    script.write_text(KEEP)
+    labels = hostile_model(tmp_path / "hostile.ernn")
+    path.write_bytes(make_wav(tone_signal(SAID), 16000))
+    command = f"{sys.executable} -ES {script} {kept}{more}"
+    result = sanitized.run("-i", path, "-m", tmp_path / "hostile.ernn", "--json", "--exec", command)
+    words = [json.loads(line)["word"] for line in lines(result).splitlines()]
+    assert tuple(words) == labels
+    runs = [json.loads(line)[0] for line in kept.read_text().splitlines()]
+    refused = result.stderr.count(b"is not run for words that begin with a dash, unless -- comes before them")
+    if more in ("", " {digit}{word}"):
+        words = [word for word in words if not word.startswith("-")]
+    assert refused == (len(words) < len(labels)) and len(words) >= len(labels) - 1
+    assert [run[-1].removeprefix("--said=") for run in runs] == words
+    assert all(len(run) == (2 if more == " --" else 1) for run in runs)
 
 
 def test_a_command_that_fails_is_said_once(here, model_path, tmp_path):

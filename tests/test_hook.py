@@ -44,7 +44,7 @@ def hostile_model(path):
     return labels[1:-1]
 
 
-@pytest.mark.parametrize("placeholder", ["", " --said={word} {confidence}"])
+@pytest.mark.parametrize("placeholder", ["", " --", " --said={word} {confidence}"])
 def test_hostile_words_are_one_argument_unchanged(tmp_path, keep, placeholder):
     command, kept = keep
     labels = hostile_model(tmp_path / "hostile.ernn")
@@ -56,10 +56,14 @@ def test_hostile_words_are_one_argument_unchanged(tmp_path, keep, placeholder):
     words = [json.loads(line) for line in result.stdout.splitlines()]
     assert tuple(word["word"] for word in words) == labels
     runs = [json.loads(line) for line in kept.read_text().splitlines()]
+    if placeholder == "":  # what could be an option is not run
+        words = [word for word in words if not word["word"].startswith("-")]
+        assert len(words) == len(labels) - 1
+        assert result.stderr.count(b"is not run for words that begin with a dash") == 1
     for (arguments, values, stdin), word in zip(runs, words, strict=True):
         confidence = f"{word['confidence']:.4f}"
-        expected = [f"--said={word['word']}", confidence] if placeholder else [word["word"]]
-        assert arguments == expected
+        expected = [f"--said={word['word']}", confidence] if "=" in placeholder else [word["word"]]
+        assert arguments == [*placeholder.split()[: placeholder == " --"], *expected]
         assert values["DIGIT_DEMO_WORD"] == word["word"]
         assert values["DIGIT_DEMO_CONFIDENCE"] == confidence
         assert float(values["DIGIT_DEMO_END"]) == word["end_s"]
@@ -72,9 +76,24 @@ def test_hostile_words_are_one_argument_unchanged(tmp_path, keep, placeholder):
 @pytest.mark.parametrize("label", HOSTILE)
 def test_words_are_not_expanded_twice(label):
     word = Word(label, 1, 0.5, 1.0, 0.9)
-    assert arguments_for(["say", "{word}{digit}", "x"], word) == ["say", label, "x"]
+    assert arguments_for(["say", "--", "{word}{digit}", "x"], word) == ["say", "--", label, "x"]
     assert arguments_for(["say", "{start}-{end}"], word) == ["say", "0.500-1.000"]
-    assert arguments_for(["say", "{other}"], word) == ["say", "{other}", label]
+    assert arguments_for(["say", "--", "{other}"], word) == ["say", "--", "{other}", label]
+
+
+@pytest.mark.parametrize(
+    "template", [[], ["{word}"], ["{digit}{word}"], ["a", "{word}x", "--"], ["-x", "{word}"]]
+)
+def test_words_do_not_become_options(template):
+    with pytest.raises(HookError, match="begin with a dash"):
+        arguments_for(["say", *template], Word("-x", 1, 0.5, 1.0, 0.9))
+    assert arguments_for(["say", *template], Word("x", 1, 0.5, 1.0, 0.9))
+
+
+def test_what_the_user_writes_may_be_an_option():
+    word = Word("-x", 1, 0.5, 1.0, 0.9)
+    for template in (["--", "{word}"], ["--say={word}"], ["-s{word}"], ["a{word}"], ["-x", "{start}"]):
+        assert arguments_for(["say", *template], word)
 
 
 @pytest.mark.parametrize(

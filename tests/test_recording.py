@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """``--save-audio``: what was heard and recognized is heard and recognized again from the files."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -192,3 +193,29 @@ def test_killed_program_leaves_audio_that_can_be_read(demo, tmp_path):
     lines = kept.with_suffix(".jsonl").read_text().splitlines()
     # The fifth word was printed; whether it was kept before the end is chance.
     assert [json.loads(line)["word"] for line in lines[1:5]] == ["one", "two", "three", "one"]
+
+
+def test_what_lies_in_the_folder_is_not_overwritten_or_followed(model, tmp_path, monkeypatch):
+    """A stranger who can write to the folder knows the names to come: links and folders of that name."""
+    folder, treasure = tmp_path / "shared", tmp_path / "treasure"
+    folder.mkdir()
+    treasure.write_text("gold")
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
+
+    monkeypatch.setattr(recording.datetime, "datetime", Clock)
+    stem = folder / "digits-20260102-030405"
+    stem.with_suffix(".jsonl").symlink_to(treasure)
+    pathlib.Path(f"{stem}-2.wav").symlink_to(tmp_path / "nowhere")
+    pathlib.Path(f"{stem}-3.wav").mkdir()
+    pathlib.Path(f"{stem}-4.jsonl").write_text("mine")
+    audio = babble_audio(1)
+    with Session(model, Source(audio), observers=[Recording(folder)]) as session:
+        session.run()
+    assert treasure.read_text() == "gold" and not (tmp_path / "nowhere").exists()
+    assert pathlib.Path(f"{stem}-4.jsonl").read_text() == "mine"
+    np.testing.assert_array_equal(read_audio(f"{stem}-5.wav")[0], audio)
+    assert pathlib.Path(f"{stem}-5.jsonl").read_text().count("\n") > 1

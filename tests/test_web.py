@@ -315,6 +315,92 @@ def test_the_number_of_pages_is_limited(served, monkeypatch):
         receive(again, lambda state: "status" in state)
 
 
+def read_all(connection):
+    """What a connection says until it is closed or reset."""
+    said = b""
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        while data := connection.recv(65536):
+            said += data
+    return said
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 10_000_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: a\r\n" * 100_000,
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10000000\r\n\r\n" + b"a" * 10_000_000,
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"CONNECT evil.example:80 HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"\0" * 1_000_000,
+    ],
+    ids=["path", "header", "headers", "body", "two hosts", "no host", "proxy", "connect", "zeros"],
+)
+def test_excessive_requests_are_refused(served, request_bytes):
+    _, server = served
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            connection.sendall(request_bytes)
+        said = read_all(connection)
+    assert not said.startswith(b"HTTP/1.1 2") and len(said) < 2000
+    assert request(server)[0] == 200
+
+
+def test_slow_and_silent_clients_are_dropped(monkeypatch):
+    monkeypatch.setattr(web_server, "_SEND_TIMEOUT_S", 1.0)
+    with Server(Feed(), "127.0.0.1", 0) as server, contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        silent, slow = (stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(2))
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(1000):  # a byte now and then, for longer than the server waits
+                slow.sendall(b"G")
+                time.sleep(0.05)
+        assert read_all(silent) == b"" and read_all(slow) == b""
+        assert request(server)[0] == 200
+
+
+def test_the_number_of_connections_is_limited(monkeypatch):
+    monkeypatch.setattr(web_server, "_SEND_TIMEOUT_S", 1000.0)  # none is dropped for its silence
+    feed = Feed()
+    with Server(feed, "127.0.0.1", 0) as server, connect(server) as page:
+        receive(page, lambda state: "status" in state)
+        crowd = []
+        for _ in range(200):
+            with contextlib.suppress(ConnectionError):
+                crowd.append(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+        cut_off = 0
+        while cut_off < 200 - web_server._CONNECTIONS:  # the page is one of those that may stay
+            for connection in crowd:
+                connection.settimeout(0.01)
+                with contextlib.suppress(TimeoutError):
+                    assert read_all(connection) == b""
+                    connection.close()
+                    crowd.remove(connection)
+            cut_off = 200 - len(crowd)
+        assert server._connections <= web_server._CONNECTIONS
+        assert 0 < len(crowd) <= web_server._CONNECTIONS
+        feed.on_note("still here")
+        receive(page, lambda state: state.get("status", {}).get("note") == "still here")
+        for connection in crowd:
+            connection.close()
+        while server._connections > 1:
+            time.sleep(0.01)
+        assert request(server)[0] == 200
+
+
+def test_only_loopback_is_listened_on(served):
+    """Unless another address is named: a computer of the network cannot connect."""
+    _, server = served
+    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for address in addresses | {"127.0.0.2"}:
+        if not address.startswith("127.") or address == "127.0.0.2":
+            with pytest.raises(OSError), socket.create_connection((address, server.port), timeout=5):
+                pass
+
+
 def test_a_page_that_stops_reading_is_dropped(monkeypatch):
     monkeypatch.setattr(web_server, "_SEND_TIMEOUT_S", 1.5)
     monkeypatch.setattr(web_server, "_INTERVAL_S", 0.001)

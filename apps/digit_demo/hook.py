@@ -79,7 +79,8 @@ def arguments_for(command, word):
     """The command for one word, with {word}, {digit}, {confidence}, {start} and {end} replaced; if its arguments
     have none of them, the word becomes its last.
 
-    Whatever the word is, it stays within one argument. No shell reads it.
+    Whatever the word is, it stays within one argument. No shell reads it. Nor does it become an option of the program:
+    labels are whatever a model file says.
 
     Parameters
     ----------
@@ -90,11 +91,21 @@ def arguments_for(command, word):
     Returns
     -------
     list of str
+
+    Raises
+    ------
+    HookError
+        The word would make an option of an argument: it begins with a dash then, and no argument before it is ``--``.
     """
     values = word_values(word)
-    if not any(_PLACEHOLDER.search(argument) for argument in command[1:]):
-        return [*command, values["word"]]
-    replaced = [_PLACEHOLDER.sub(lambda match: values[match[1]], argument) for argument in command[1:]]
+    templates = command[1:]
+    if not any(_PLACEHOLDER.search(argument) for argument in templates):
+        templates = [*templates, "{word}"]
+    replaced = [_PLACEHOLDER.sub(lambda match: values[match[1]], template) for template in templates]
+    options = templates.index("--") if "--" in templates else len(templates)
+    for template, argument in zip(templates[:options], replaced, strict=False):
+        if argument.startswith("-") and not template.startswith("-"):
+            raise HookError("is not run for words that begin with a dash, unless -- comes before them")
     return [command[0], *replaced]
 
 
@@ -179,8 +190,13 @@ class ExecHook(Observer):
         output = subprocess.DEVNULL if silent else sys.stderr.fileno()
         values = {f"DIGIT_DEMO_{name.upper()}": value for name, value in word_values(word).items()}
         try:
+            arguments = arguments_for(self._command, word)
+        except HookError as error:
+            self._report(str(error))
+            return
+        try:
             self._process = subprocess.Popen(
-                arguments_for(self._command, word),
+                arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

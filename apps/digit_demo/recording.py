@@ -4,8 +4,10 @@
 import dataclasses
 import datetime
 import json
+import os
 import pathlib
 import re
+import stat
 import struct
 
 import edge_runtime
@@ -124,7 +126,8 @@ class Recording(Observer):
         self._file_bytes = min(4 * sample_rate * _FILE_S, self._limit_bytes / (_FILES * _LATE))
         self._make_room()
         path = _new_path(self._folder)
-        self._lines = open(path.with_suffix(".jsonl"), "w", buffering=1, encoding="utf-8")
+        # Neither file replaces another, nor goes where a link leads.
+        self._lines = open(path.with_suffix(".jsonl"), "x", buffering=1, encoding="utf-8")
         about = {
             "audio": path.name,
             "began": datetime.datetime.now().astimezone().isoformat(timespec="milliseconds"),
@@ -139,14 +142,15 @@ class Recording(Observer):
 
     def _make_room(self):
         """Delete the oldest recordings until another file fits into the limit."""
-        found = [(path.stat(), path) for path in self._folder.iterdir() if _NAME.fullmatch(path.name)]
-        left_bytes = self._limit_bytes - self._file_bytes * _LATE - sum(stat.st_size for stat, _ in found)
-        for stat, path in sorted(found, key=lambda item: item[0].st_mtime_ns):
+        found = [(path.lstat(), path) for path in self._folder.iterdir() if _NAME.fullmatch(path.name)]
+        found = [(about, path) for about, path in found if stat.S_ISREG(about.st_mode)]
+        left_bytes = self._limit_bytes - self._file_bytes * _LATE - sum(about.st_size for about, _ in found)
+        for about, path in sorted(found, key=lambda item: item[0].st_mtime_ns):
             if left_bytes >= 0:
                 return
             path.unlink()
             path.with_suffix(".jsonl").unlink(missing_ok=True)
-            left_bytes += stat.st_size
+            left_bytes += about.st_size
             self._session.note(f"deleted {path}: the recordings had reached their limit")
 
     def _close(self):
@@ -161,11 +165,11 @@ class Recording(Observer):
 
 
 def _new_path(folder):
-    """A name after the time that no file has."""
+    """A name after the time that no file has, nor the words beside it."""
     stem = f"digits-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     path = folder / f"{stem}.wav"
     number = 2
-    while path.exists():
+    while os.path.lexists(path) or os.path.lexists(path.with_suffix(".jsonl")):
         path = folder / f"{stem}-{number}.wav"
         number += 1
     return path

@@ -156,13 +156,14 @@ static void report(struct hook *hook, const char *what)
     display_note(hook->display, "--exec: %s %s", hook->program, what);
 }
 
-/* Start the command for a word. Whatever the word is, it stays within one argument. */
+/* Start the command for a word. Whatever the word is, it stays within one argument, and does not make an option of it:
+ * labels are whatever a model file says. */
 static void start(struct hook *hook, const heard_word *word)
 {
     char values[VALUES][VALUE_SIZE] = {""}, settings[VALUES][VALUE_SIZE + 32], what[80];
     const char *setting_list[VALUES + 1] = {NULL};
     char *arguments[HOOK_ARGUMENTS + 1] = {NULL};
-    int i, found = 0, complete = 1;
+    int i, found = 0, complete = 1, options = 1, refused = 0;
 
     fill_values(values, word);
     for (i = 0; i < VALUES; i++) {
@@ -179,10 +180,19 @@ static void start(struct hook *hook, const heard_word *word)
     if (!found) {
         arguments[i] = values[0];
     }
+    for (i = 1; complete && arguments[i] != NULL; i++) {
+        const char *written = i < hook->argument_count ? hook->arguments[i] : "";
+
+        options &= strcmp(written, "--") != 0;
+        refused |= options && arguments[i][0] == '-' && written[0] != '-';
+    }
     hook->timed_out = 0;
     hook->until_s = clock_s() + TIMEOUT_S;
     hook->process = -1;
-    if (complete) {
+    if (refused) {
+        report(hook, "is not run for words that begin with a dash, unless -- comes before them");
+        hook->process = 0;
+    } else if (complete) {
         hook->process = process_start(hook->program, arguments, setting_list, -1, STDERR_FILENO, STDERR_FILENO);
     }
     if (hook->process < 0) {

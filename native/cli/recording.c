@@ -96,7 +96,7 @@ static int delete_oldest(struct recording *recording)
     while (folder != NULL && (entry = readdir(folder)) != NULL) {
         if (!is_recording(entry->d_name) ||
             (size_t)snprintf(path, sizeof path, "%s/%s", recording->folder, entry->d_name) >= sizeof path ||
-            stat(path, &about) != 0) {
+            lstat(path, &about) != 0 || !S_ISREG(about.st_mode)) {
             continue;
         }
         left_bytes -= (double)about.st_size;
@@ -166,17 +166,21 @@ static int begin(struct recording *recording)
             return FAILED;
         }
         descriptor = open(recording->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (descriptor >= 0 || errno != EEXIST) {
+        if (descriptor >= 0) {
+            /* Neither replaces a file, nor goes where a link leads. */
+            lines_path(recording->path, path, sizeof path);
+            recording->lines = fopen(path, "wxe");
+            if (recording->lines != NULL || errno != EEXIST) {
+                break;
+            }
+            close(descriptor);
+            unlink(recording->path);
+        } else if (errno != EEXIST) {
             break;
         }
     }
     recording->audio = descriptor < 0 ? NULL : fdopen(descriptor, "w+");
-    if (recording->audio == NULL) {
-        return FAILED;
-    }
-    lines_path(recording->path, path, sizeof path);
-    recording->lines = fopen(path, "we");
-    if (recording->lines == NULL) {
+    if (recording->audio == NULL || recording->lines == NULL) {
         return FAILED;
     }
     setvbuf(recording->lines, NULL, _IOLBF, BUFSIZ);

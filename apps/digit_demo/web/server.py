@@ -17,6 +17,7 @@ from apps.digit_demo.web.feed import Cursor, Feed
 _INTERVAL_S = 0.04  # between messages to a page
 _HEARTBEAT_S = 1.0  # between messages when there is nothing new; a page without one for long says so
 _PAGES = 16  # open at the same time
+_CONNECTIONS = 64  # of pages and whatever else, requests on their way included; more are cut off
 _SEND_TIMEOUT_S = 5.0  # a page that reads nothing for so long is dropped
 _CLOSE_TIMEOUT_S = 1.0
 _SEND_BUFFER = 1 << 16  # bytes in the system per page: a stalled one is noticed soon
@@ -108,6 +109,7 @@ class Server:
         self._feed = feed
         self._names = own_names(host)
         self._handlers = set()
+        self._connections = 0
         self._files = {path: (_FOLDER / name).read_bytes() for path, (name, _) in _FILES.items()}
         self._listener = _listen(host, port)
         self.port = self._listener.getsockname()[1]
@@ -145,6 +147,7 @@ class Server:
             self._send_to_page,
             sock=self._listener,
             process_request=self._answer,
+            create_connection=self._limited_connection(),
             compression=None,
             max_size=_LONGEST_MESSAGE,
             max_queue=1,
@@ -163,6 +166,22 @@ class Server:
         server.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(server.wait_closed(), _CLOSE_TIMEOUT_S)
+
+    def _limited_connection(self):
+        """Class of a connection that is cut off at once if there are too many; before its first byte has been read."""
+
+        class LimitedConnection(self._websockets.asyncio.server.ServerConnection):
+            def connection_made(connection, transport):
+                self._connections += 1
+                super().connection_made(transport)
+                if self._connections > _CONNECTIONS:
+                    transport.abort()
+
+            def connection_lost(connection, error):
+                self._connections -= 1
+                super().connection_lost(error)
+
+        return LimitedConnection
 
     def _answer(self, _connection, request):
         """An HTTP response, or None to let a page connect."""
