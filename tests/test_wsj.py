@@ -8,7 +8,8 @@ pytest.importorskip("soundfile")
 
 from sphere_files import sphere_bytes
 
-from apps.corpus import CorpusError
+from apps.corpus import CorpusError, read_folder
+from training.features import cepstra_of
 from training.wsj import LABELS, Wsj, main, words_of
 
 LISTS = {
@@ -152,6 +153,30 @@ def test_recordings_of_another_rate_are_refused(discs):
     (discs / RECORDINGS[0]).write_bytes(sphere_bytes(_samples(0), rate=8000))
     with pytest.raises(CorpusError, match="8000 Hz, expected 16000"):
         Wsj([discs]).subset("si84")[0].read()
+
+
+def test_a_set_of_cepstra_is_made(discs, tmp_path, capsys):
+    out = tmp_path / "sets" / "wsj_mfcc"
+    assert main([str(discs), "--out", str(out)]) == 0
+    assert "5 utterances" in capsys.readouterr().out
+    rows = read_folder(out)
+    assert [(u.split, u.take, u.speaker) for u in rows] == [
+        ("train", "01ic0201", "01i"),
+        ("train", "01ic0202", "01i"),
+        ("train", "46ac0201", "46a"),
+        ("dev", "4k0c0301", "4k0"),
+        ("test", "440c0401", "440"),
+    ]
+    assert rows[1].words == ("they're", "really", "never", "late", "ever", "period")
+    for seed, row in ((0, 0), (3, 2), (4, 3), (2, 4)):
+        np.testing.assert_array_equal(rows[row].cepstra, cepstra_of(_samples(seed) / np.float32(32768)))
+
+
+def test_no_set_is_made_of_half_a_corpus(discs, tmp_path, capsys):
+    out = tmp_path / "wsj_mfcc"
+    (discs / RECORDINGS[2]).write_bytes(sphere_bytes(_samples(2), coding="pcm,embedded-shorten-v2.00"))
+    assert main([str(discs), "--out", str(out)]) == 2
+    assert "sph2pipe" in capsys.readouterr().err and not out.exists()
 
 
 def test_the_command_counts_and_tells_of_compression(discs, tmp_path, capsys):

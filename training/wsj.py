@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``python -m training.wsj DIR...``: the Wall Street Journal corpus (LDC93S6, LDC94S13) as its owners have it.
+"""``python -m training.wsj DIR... [--out SET]``: the Wall Street Journal corpus (LDC93S6, LDC94S13) as its owners have it.
 
 Nobody may pass the corpus on, so nothing here comes with it. DIR holds the discs, folders such as 11-13.1 or
 13_34.1, anywhere below it and with names of either case:
@@ -8,20 +8,22 @@ Nobody may pass the corpus on, so nothing here comes with it. DIR holds the disc
     11-1.1/wsj0/si_tr_s/01i/01ic0201.wv1            SPHERE files, 16 kHz; see `training.sphere`
     .../01ic0200.dot                                transcripts of a speaker's session: "text (01ic0201)"
 
-The subsets are the usual ones: training si84 and si284, development dev93 (60,000 words) and dev93_5k, tests eval92, eval93 and their _5k. si284 is 81 hours, so recordings are read one by one:
-
-    corpus = Wsj([Path("/corpora/wsj0"), Path("/corpora/wsj1")])
-    for utterance in corpus.subset("si284"):
-        cepstra_of(utterance.read() / np.float32(32768))    # training.features
-        utterance.labels                                    # CTC targets
-
-The command counts the utterances of every subset against what complete discs have. Recordings are compressed on
-the discs; LDC's sph2pipe expands them, once, to WAV files, which are preferred where they are beside the others:
+The subsets are the usual ones: training si84 and si284, development dev93 (60,000 words) and dev93_5k, tests eval92,
+eval93 and their _5k. si284 is 81 hours, so `WsjUtterance` reads recordings one by one. Recordings are compressed on the
+discs; LDC's sph2pipe expands them, once, to WAV files, which are preferred where they are beside the others:
 
     find DIR -iname '*.wv1' -exec sh -c 'sph2pipe -p -f wav "$1" "${1%.*}.wav"' - {} ';'
+
+The command counts the utterances of every subset against what complete discs have. With --out it writes a set of cepstra
+in the format of an4_mfcc (si284 as train, dev93 as dev, eval92 as test; 1.6 GB), and where that set is called wsj_mfcc
+below EDGE_RUNTIME_DATA, the grid has rows for it:
+
+    python -m training.wsj /corpora/wsj0 /corpora/wsj1 --out $EDGE_RUNTIME_DATA/wsj_mfcc
+    python -m training.reproduce --only 'an4-wsj-*'
 """
 
 import argparse
+import csv
 import os
 import re
 import sys
@@ -31,6 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from apps.corpus import SAMPLE_RATE, CorpusError
+from training.features import cepstra_of
 from training.sphere import read_sphere
 
 #: CTC outputs of a network that spells: blank first; words are divided by blanks.
@@ -55,6 +58,10 @@ SUBSETS = {
     "eval93": _Subset((("13_32_1", "wsj1/doc/indices/wsj1/eval/h1_p0.ndx"),), 213),
     "eval93_5k": _Subset((("13_32_1", "wsj1/doc/indices/wsj1/eval/h2_p0.ndx"),), 215),
 }
+
+#: Splits of the set that --out writes.
+SPLITS = {"train": "si284", "dev": "dev93", "test": "eval92"}
+COLUMNS = ("file", "speaker", "label", "take", "start_frame", "num_frames", "split", "source")
 
 _DISC = re.compile(r"(\d\d)[-_](\d\d?)[._](\d)$")
 _LIST_LINE = re.compile(r"([\d_]+):\s*/?(\S+)$")
@@ -269,24 +276,81 @@ def _read_transcripts(path):
     return found
 
 
+def convert(corpus, folder, splits=None):
+    """Write a set of cepstra that `apps.corpus.read_folder` reads: features.npz and index.csv.
+
+    Utterances of which nothing is transcribed are left out.
+
+    Parameters
+    ----------
+    corpus : Wsj
+    folder : path
+        Made if need be; a set that is there is replaced when all is read.
+    splits : dict of str to str, optional
+        Subset of each split; `SPLITS` by default.
+
+    Returns
+    -------
+    int
+        Utterances.
+
+    Raises
+    ------
+    CorpusError
+        As `Wsj.subset` and `WsjUtterance.read`; nothing is written.
+    """
+    folder = Path(folder)
+    subsets = {split: corpus.subset(name) for split, name in (splits or SPLITS).items()}
+    cepstra, rows, at = [], [], 0
+    for split, utterances in subsets.items():
+        for utterance in utterances:
+            if not utterance.words:
+                continue
+            cepstra.append(cepstra_of(utterance.read() / np.float32(32768)))
+            place = at, len(cepstra[-1]), split, (splits or SPLITS)[split]
+            rows.append(("features.npz", utterance.speaker, " ".join(utterance.words), utterance.key, *place))
+            at += len(cepstra[-1])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.csv").unlink(missing_ok=True)
+    with open(folder / "features.npz.part", "wb") as stream:
+        np.savez(stream, mfcc=np.concatenate(cepstra))
+    os.replace(folder / "features.npz.part", folder / "features.npz")
+    with open(folder / "index.csv.part", "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+    os.replace(folder / "index.csv.part", folder / "index.csv")
+    return len(rows)
+
+
 def build_parser():
     """The command line's argparse.ArgumentParser."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.wsj", description="Counts what is there of the WSJ corpus."
+        prog="python -m training.wsj",
+        description="Count what is there of the owner's copy of WSJ, or make a set of cepstra of it.",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="holds discs such as 11-13.1")
+    parser.add_argument("--out", type=Path, metavar="SET", help="folder of the set, such as DATA/wsj_mfcc")
     return parser
 
 
 def main(arguments=None):
-    """Print a line per subset; the exit status is 2 if any is incomplete."""
+    """Run the command line; the exit status is 2 if what was asked for is not there."""
     options = build_parser().parse_args(arguments)
-    status = 0
     try:
         corpus = Wsj(options.folders)
-    except CorpusError as error:
-        print(error, file=sys.stderr)
+        if options.out is None:
+            return _count(corpus)
+        print(f"{options.out}: {convert(corpus, options.out)} utterances")
+    except (CorpusError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _count(corpus):
+    """Print a line per subset; 2 if one is incomplete."""
+    status = 0
     for name, expected in SUBSETS.items():
         try:
             utterances = corpus.subset(name)

@@ -1,68 +1,46 @@
 # SPDX-License-Identifier: MIT
 """AN4: connected letters, digits and words, spelled letter by letter (CTC), of speakers who were not heard in training.
 
-It stands for the paper's WSJ task, whose corpus cannot be passed on (`training.wsj` reads it), on what is free: CMU's
-AN4 (Census), 0.75 h of names, addresses, dates and numbers, as cepstra (set an4_mfcc). 66 speakers train, 8 are for
-choices (dev), 5 are the test.
+It stands for the paper's WSJ task, whose corpus cannot be passed on, on what is free: CMU's AN4 (Census), 0.75 h of
+names, addresses, dates and numbers, as cepstra (set an4_mfcc). 66 speakers train, 8 are for choices (dev), 5 are the
+test. Who has WSJ makes the set wsj_mfcc of it by `training.wsj`, and the grid has rows for it, too; what these give is
+not known here.
 
-Features are the runtime's own (`edge_runtime.Frontend`): 13 cepstra with deltas and delta-deltas, three frames a step
-(30 ms), no mean subtracted but that of the training set. Two recurrent layers, one direction, so that the network
-streams. Outputs: blank, the gap between words, a to z. Utterances are changed anew each time they are trained on: tempo,
-warped frequency axis, equalization, some reverberation and noise (`training.cepstral`), masked bands and times.
+Two recurrent layers, one direction, so that the network streams; inputs and outputs are in `spelling`. The model file
+holds front end and decoder: a recognizer made of it spells what it hears.
 
 Label error rate: edit distance of the spelled text, gaps between words included, over its length.
 """
 
 import dataclasses
-import functools
 import itertools
 import math
 import os
-import string
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 import edge_runtime
-from apps.corpus import read_folder
+from apps.corpus import DATA_VARIABLE, read_folder
 from apps.evaluate.metrics import align
-from edge_runtime.format import DecoderConfig
-from edge_runtime.frontend import Frontend, FrontendConfig
+from edge_runtime.format import DecoderConfig, ModelFile
 from edge_runtime.reference import ReferenceStream
 from training import ctc, packed
-from training.cepstral import augment_cepstra, mask_band
 from training.recurrent import Network, NetworkSpec
 from training.reproduce.row import Row
-from training.strings import StringsConfig
+from training.reproduce.spelling import FRONTEND, SPELLINGS, Batches, features_of, padded
 
-LABELS = ("blank", " ", *string.ascii_lowercase)
-FRONTEND = FrontendConfig(delta_order=2, stack=3)
 BUDGET = {"steps": 1600, "batch": 16, "rate": 6e-3, "dropout": 0.1}
+WSJ_BUDGET = {"steps": 40000, "batch": 16, "rate": 3e-3, "dropout": 0.1}
 
-_OUTPUT_OF = {label: index for index, label in enumerate(LABELS) if index != ctc.BLANK}
-_CHANGES = StringsConfig(
-    speed=(0.85, 1.2),
-    an4_warp=1.15,
-    equalizer=0.5,
-    tilt_db=2.0,
-    ripple_db=3.0,
-    an4_reverberation=0.15,
-    an4_noise=0.3,
-    an4_snr_db=(15.0, 45.0),
-    an4_gain_db=(-6.0, 6.0),
-    low_pass=0.0,
-    rounding=0.0,
-)
-_MASKED = 0.5  # of utterances
-_MASK_FILTERS, _MASK_FRAMES = 10, 8
 _WARM_UP = 100  # steps until the full learning rate
-_SHORT_STEPS, _SHORT_FRAMES = 150, 220  # the first steps are on short utterances, which CTC can begin with
-_BUCKET = 8  # batches that are sorted by length together
 _SCORES = 12  # on dev, over the training
 _CHECKPOINT_S = 60.0
-_CALIBRATION = 60  # utterances of the training set
+_STATISTICS = 2000  # utterances of the training set, at most, of which inputs have mean 0 and variance 1
+_CALIBRATION = 60
 _EXACT = 20  # utterances of test that edge_runtime.reference is run on
 
 
@@ -73,114 +51,28 @@ def rows():
     order = [(treatment, seed) for seed in range(3) for treatment in treatments]
     order += [(treatment, 0) for treatment in [*more, ("binary", "none")]]
     order += [(treatment, seed) for seed in (1, 2) for treatment in more]
-    return [
-        Row(
-            "an4",
-            "letters",
-            units=(200, 200),
-            method=method,
-            normalization=normalization,
-            seed=seed,
-            budget=dict(BUDGET),
-        )
-        for (method, normalization), seed in order
-    ]
+    found = [_row("letters", (200, 200), *chosen, BUDGET) for chosen in order]
+    if Path(os.environ.get(DATA_VARIABLE, ""), SPELLINGS["wsj"].folder, "index.csv").is_file():
+        found += [_row("wsj", (320, 320), treatment, 0, WSJ_BUDGET) for treatment in treatments]
+    return found
 
 
-@functools.cache
-def _frontend():
-    return Frontend(FRONTEND)
-
-
-def features_of(cepstra):
-    """Return the network's inputs: float32 [shape=(steps, 117)] of cepstra [shape=(frames, 13)]."""
-    frontend = _frontend()
-    frontend.reset()
-    return np.concatenate([frontend.push_cepstra(cepstra), frontend.flush()])
-
-
-def labels_of(words):
-    """Return the outputs that spell words, gaps between them: list of int."""
-    return [_OUTPUT_OF[character] for character in " ".join(words)]
-
-
-def text_of(labels):
-    """Return what outputs spell: str."""
-    return "".join(LABELS[label] for label in labels)
-
-
-def _mask_time(rng, cepstra):
-    width = int(rng.integers(1, _MASK_FRAMES + 1))
-    begin = int(rng.integers(max(1, len(cepstra) - width)))
-    masked = cepstra.copy()
-    masked[begin : begin + width] = cepstra.mean(axis=0)
-    return masked
-
-
-def _example(rng, utterance):
-    cepstra = augment_cepstra(rng, utterance.cepstra, _CHANGES)
-    if rng.random() < _MASKED:
-        cepstra = mask_band(rng, cepstra, _MASK_FILTERS)
-    if rng.random() < _MASKED:
-        cepstra = _mask_time(rng, cepstra)
-    return features_of(cepstra.astype(np.float32)), labels_of(utterance.words)
-
-
-def _is_possible(features, labels):
-    # Equal labels need a blank between them.
-    return len(features) >= len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
-
-
-class _Batches:
-    """Batches by the number of the step, so that a run which goes on after an interruption sees the same.
-
-    Parameters
-    ----------
-    utterances : sequence of apps.corpus.Utterance
-    size : int
-    seed : int
-    """
-
-    def __init__(self, utterances, size, seed):
-        self._utterances, self._size, self._seed = utterances, size, seed
-        self._lengths = np.array([len(utterance.cepstra) for utterance in utterances])
-        self._short = np.flatnonzero(self._lengths < _SHORT_FRAMES)
-        self._epoch, self._order = -1, []
-
-    def _indices(self, step, rng):
-        if step < _SHORT_STEPS:
-            return rng.choice(self._short, self._size)
-        epoch, place = divmod(step - _SHORT_STEPS, len(self._utterances) // self._size)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffled(np.random.default_rng([self._seed, 1, epoch]))
-        return self._order[place]
-
-    def _shuffled(self, rng):
-        mixed = rng.permutation(len(self._utterances))
-        mixed = mixed[: len(mixed) // self._size * self._size]
-        batches = []
-        for begin in range(0, len(mixed), self._size * _BUCKET):
-            bucket = mixed[begin : begin + self._size * _BUCKET]
-            batches.extend(bucket[np.argsort(self._lengths[bucket])].reshape(-1, self._size))
-        return [batches[place] for place in rng.permutation(len(batches))]
-
-    def examples(self, step):
-        """Return list of (features, labels)."""
-        rng = np.random.default_rng([self._seed, 0, step])
-        drawn = [_example(rng, self._utterances[index]) for index in self._indices(step, rng)]
-        return [example for example in drawn if _is_possible(*example)]
-
-
-def _padded(sequences):
-    padded = np.zeros((max(map(len, sequences)), len(sequences), FRONTEND.feature_size), np.float32)
-    for column, sequence in enumerate(sequences):
-        padded[: len(sequence), column] = sequence
-    return torch.from_numpy(padded)
+def _row(variant, units, treatment, seed, budget):
+    method, normalization = treatment
+    return Row(
+        "an4",
+        variant,
+        units=units,
+        method=method,
+        normalization=normalization,
+        seed=seed,
+        budget=dict(budget),
+    )
 
 
 def _loss(network, examples, generator):
     features, labels = zip(*examples, strict=True)
-    logits, _ = network(_padded(features), network.weights(generator), generator=generator)
+    logits, _ = network(torch.from_numpy(padded(features)), network.weights(generator), generator=generator)
     total = functional.ctc_loss(
         logits.log_softmax(-1),
         torch.tensor(list(itertools.chain(*labels))),
@@ -201,7 +93,7 @@ def _logits(network, features):
     found = [None] * len(features)
     for begin in range(0, len(order), 32):
         part = order[begin : begin + 32]
-        logits, _ = network(_padded([features[index] for index in part]), weights)
+        logits, _ = network(torch.from_numpy(padded([features[index] for index in part])), weights)
         for column, index in enumerate(part):
             found[index] = logits[: len(features[index]), column].numpy()
     network.train()
@@ -214,21 +106,19 @@ def error_rate(references, hypotheses):
     return errors / sum(map(len, references))
 
 
-def dictionary(folder):
-    """Return the words of an4.dic in `folder`, lower case, each once: list of str."""
-    lines = (folder / "an4.dic").read_text(encoding="ascii").lower().splitlines()
-    return list(dict.fromkeys(line.split()[0].split("(")[0] for line in lines if line.strip()))
-
-
-def _decoder():
-    count = len(LABELS)
+def _decoder(count):
     return DecoderConfig(ctc.BLANK, None, 0.0, 0, np.zeros(count, np.int16), np.full(count, 90, np.uint16))
+
+
+def _evenly(utterances, most):
+    places = np.linspace(0, len(utterances) - 1, min(most, len(utterances)))
+    return [utterances[int(place)] for place in places]
 
 
 def _network(row, utterances):
     spec = NetworkSpec(
         FRONTEND.feature_size,
-        len(LABELS),
+        len(SPELLINGS[row.variant].labels),
         cell=row.cell,
         units=row.units,
         method=row.method,
@@ -239,7 +129,9 @@ def _network(row, utterances):
         dropout=row.budget["dropout"],
     )
     network = Network(spec, row.seed)
-    frames = np.concatenate([features_of(utterance.cepstra) for utterance in utterances])
+    frames = np.concatenate(
+        [features_of(utterance.cepstra) for utterance in _evenly(utterances, _STATISTICS)]
+    )
     network.set_input_statistics(frames.mean(axis=0), frames.std(axis=0))
     return network
 
@@ -282,28 +174,30 @@ def train(row, folder, data, report):
     folder : pathlib.Path
         Keeps checkpoint.pt and model.ernn.
     data : pathlib.Path
-        Holds the set an4_mfcc.
+        Holds the set.
     report : training.reproduce.row.Report
 
     Returns
     -------
     dict
-        `training.reproduce.row.RESULT`, and "word_error_rate", "dictionary_word_error_rate": of the C runtime's outputs
-        on the test split, words as spelled and as the dictionary allows. Decisions are utterances.
+        `training.reproduce.row.RESULT`, and of the C runtime's outputs on the test split "word_error_rate", of words as
+        spelled, and "dictionary_word_error_rate", as the dictionary allows, if there is one. Decisions are utterances.
     """
     torch.set_num_threads(1)
-    speech = read_folder(data / "an4_mfcc", ("train",))
-    dev = read_folder(data / "an4_mfcc", ("dev",))
+    corpus = data / SPELLINGS[row.variant].folder
+    speech = read_folder(corpus, ("train",))
     run = _Run(_network(row, speech), folder / "checkpoint.pt")
-    _fit(run, row, speech, dev, report)
-    return _evaluate(run, row, folder, speech, data / "an4_mfcc")
+    _fit(run, row, speech, read_folder(corpus, ("dev",)), report)
+    model = _pack(run.network, row, speech, folder / "model.ernn")
+    return _evaluate(run, row, folder, model, data)
 
 
 def _fit(run, row, speech, dev, report):
     steps = row.budget["steps"]
-    batches = _Batches(speech, row.budget["batch"], row.seed)
+    spelling = SPELLINGS[row.variant]
+    batches = Batches(speech, spelling, row.budget["batch"], row.seed)
     dev_features = [features_of(utterance.cepstra) for utterance in dev]
-    dev_labels = [labels_of(utterance.words) for utterance in dev]
+    dev_labels = [spelling.outputs_of(utterance.words) for utterance in dev]
     generator = torch.Generator()
     begun, saved, losses = time.monotonic() - run.seconds, time.monotonic(), []
     while run.step < steps:
@@ -333,41 +227,36 @@ def _fit(run, row, speech, dev, report):
 
 def _pack(network, row, speech, path):
     """Write the model file, front end and decoder in it, and return it as the C runtime loads it."""
-    some = [speech[index] for index in np.linspace(0, len(speech) - 1, _CALIBRATION).astype(int)]
+    labels = SPELLINGS[row.variant].labels
+    calibration = [features_of(utterance.cepstra) for utterance in _evenly(speech, _CALIBRATION)]
     file = network.model_file(
-        [features_of(utterance.cepstra) for utterance in some],
-        LABELS,
-        {"name": row.name, "task": "AN4, spelled letter by letter"},
+        calibration, labels, {"name": row.name, "task": "speech, spelled letter by letter"}
     )
-    dataclasses.replace(file, frontend=FRONTEND, decoder=_decoder()).save(path)
+    dataclasses.replace(file, frontend=FRONTEND, decoder=_decoder(len(labels))).save(path)
     return edge_runtime.Model.load(path)
 
 
-def _evaluate(run, row, folder, speech, corpus):
-    network = run.network
-    model = _pack(network, row, speech, folder / "model.ernn")
-    test = read_folder(corpus, ("test",))
+def _evaluate(run, row, folder, model, data):
+    network, spelling = run.network, SPELLINGS[row.variant]
+    test = read_folder(data / spelling.folder, ("test",))
     features = [features_of(utterance.cepstra) for utterance in test]
-    labels = [labels_of(utterance.words) for utterance in test]
-    by_torch = [ctc.greedy(logits) for logits in _logits(network, features)]
-    outputs = [packed.logits_of(model, x) for x in features]
-    by_c = [_spelled_by_c(model, x) for x in features]
-    file = edge_runtime.format.ModelFile.load(folder / "model.ernn")
-    by_reference = [ctc.greedy(ReferenceStream(file).run(x)) for x in features[:_EXACT]]
     words = [utterance.words for utterance in test]
-    search = ctc.WordLoop(dictionary(corpus), LABELS)
+    outputs = list(map(spelling.outputs_of, words))
+    by_torch = [ctc.greedy(logits) for logits in _logits(network, features)]
+    by_c = [_spelled_by_c(model, x) for x in features]
+    file = ModelFile.load(folder / "model.ernn")
+    by_reference = [ctc.greedy(ReferenceStream(file).run(x)) for x in features[:_EXACT]]
     sizes = network.sizes()
-    return {
+    result = {
         "metric": "label error rate",
-        "score": error_rate(labels, by_torch),
-        "packed_score": error_rate(labels, by_c),
+        "score": error_rate(outputs, by_torch),
+        "packed_score": error_rate(outputs, by_c),
         "decisions": len(test),
         "differing": sum(a != b for a, b in zip(by_torch, by_c, strict=True)),
         "exact_checked": len(by_reference),
         "exact_differing": sum(a != b for a, b in zip(by_reference, by_c, strict=False)),
         "dev_score": run.curve[-1][2],
-        "word_error_rate": error_rate(words, [text_of(spelled).split() for spelled in by_c]),
-        "dictionary_word_error_rate": error_rate(words, list(map(search.decode, outputs))),
+        "word_error_rate": error_rate(words, [spelling.text_of(spelled).split() for spelled in by_c]),
         "bytes": (folder / "model.ernn").stat().st_size,
         "float_bytes": sizes["float_bytes"],
         "bits_per_weight": sizes["bits_per_weight"],
@@ -378,6 +267,11 @@ def _evaluate(run, row, folder, speech, corpus):
         "spectral_norm": run.norms,
         "histograms": {"before": run.before, "after": network.histograms()},
     }
+    if spelling.dictionary:
+        search = ctc.WordLoop(spelling.words(data), spelling.labels)
+        found = [search.decode(packed.logits_of(model, x)) for x in features]
+        result["dictionary_word_error_rate"] = error_rate(words, found)
+    return result
 
 
 def _spelled_by_c(model, features):
