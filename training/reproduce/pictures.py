@@ -21,6 +21,7 @@ _COLORS = {
 }
 _DASHES = ("-", "--", ":", "-.")  # of treatments of one method
 _POINTS = 40
+_LEAST_TREATMENTS = 3  # of an experiment, for more than its learning curves
 
 
 def draw(experiments):
@@ -61,6 +62,8 @@ def draw(experiments):
         for experiment in experiments:
             name = report.slug(experiment)
             drawn[f"{name}-curves"] = _svg(_curves(Figure, experiment))
+            if len(experiment.treatments) < _LEAST_TREATMENTS:
+                continue
             drawn[f"{name}-spectral"] = _svg(_spectral(Figure, experiment))
             drawn[f"{name}-bits"] = _svg(_bits(Figure, experiment))
             histograms = _histograms(Figure, experiment)
@@ -127,7 +130,8 @@ def _curves(Figure, experiment):
         ylabel=f"{_unit(experiment.metric)}, dev",
         title=f"{experiment.name}, {experiment.network}",
     )
-    loss.set(xlabel="steps", ylabel="training loss", yscale="log")
+    loss.set(xlabel="steps", ylabel="training loss")
+    _log(loss.yaxis)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 
@@ -159,9 +163,9 @@ def _spectral(Figure, experiment):
     axes.set(
         xlabel="steps",
         ylabel="spectral norm of the recurrent matrix",
-        yscale="log",
         title=f"{experiment.name}, {experiment.network}",
     )
+    _log(axes.yaxis)
     figure.legend(loc="outside right center")
     return figure
 
@@ -239,31 +243,39 @@ def _literature(Figure, experiments):
     ]
     if not pairs:
         return None
-    picture = Figure(figsize=(7.2, 4.2), layout="constrained")
+    picture = Figure(figsize=(7.2, 4.0), layout="constrained")
     axes = picture.subplots()
-    published = set()
+    named = set()
     for experiment, figure in pairs:
-        treatment = experiment.treatments[figure.treatment]
-        color = _style(experiment, figure.treatment)["color"]
-        marker = "o" if figure.treatment == treatment.method else "s"
-        found = experiment.estimate(figure.treatment)
+        treatment, label = experiment.treatments[figure.treatment], figure.treatment
+        style = {
+            "color": _style(experiment, label)["color"],
+            "marker": "o" if label == treatment.method else "s" if "weightnorm" in label else "D",
+            "linestyle": "",
+        }
+        axes.plot(figure.bytes / 1000, figure.score, fillstyle="none", **style)
+        found = experiment.estimate(label)
         if found is not None:
-            place = treatment.mean("bytes") / 1000, found.mean
-            axes.plot(*place, marker, color=color)
-            axes.annotate(
-                f"{figure.treatment}, {experiment.network}",
-                place,
-                (5, 4),
-                textcoords="offset points",
-                fontsize=7,
-            )
-        if figure not in published:
-            published.add(figure)
-            place = figure.bytes / 1000, figure.score
-            axes.plot(*place, marker, color=color, fillstyle="none")
-            label = f"{figure.treatment}, {figure.network}, {figure.source}"
-            axes.annotate(label, place, (5, -10), textcoords="offset points", fontsize=7, color="#666666")
-    axes.set(xscale="log", yscale="log", xlabel="KB", ylabel="bits per character, test")
-    axes.set_title(f"{pairs[0][0].name}: filled here (shorter training), hollow published", fontsize=9)
-    axes.margins(x=0.15, y=0.1)
+            size = treatment.mean("float_bytes" if treatment.method == "float" else "bytes")
+            axes.plot(size / 1000, found.mean, label=None if label in named else label, **style)
+            named.add(label)
+    axes.set(xlabel="KB (of the file; published: of the recurrent layer)", ylabel="bits per character, test")
+    for axis in (axes.xaxis, axes.yaxis):
+        _log(axis)
+    networks = ", ".join(dict.fromkeys(experiment.network for experiment, _ in pairs))
+    published = ", ".join(dict.fromkeys(f"{figure.network}, {figure.source}" for _, figure in pairs))
+    axes.set_title(
+        f"{pairs[0][0].name}: filled here ({networks}); hollow published ({published})", fontsize=9
+    )
+    picture.legend(loc="outside lower center", ncols=4)
     return picture
+
+
+def _log(axis):
+    """A logarithmic axis with plain numbers, at 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(NullFormatter())

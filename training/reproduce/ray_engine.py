@@ -140,7 +140,7 @@ def train_on_cluster(rows, runs, data, jobs, address, watch):
     try:
         import ray
     except ImportError as error:
-        raise grid.GridError("--engine ray needs Ray: pip install 'edge-runtime[ray]'") from error
+        raise grid.GridError("--engine ray needs Ray: pip install -e '.[ray]'") from error
     if not address:
         raise grid.GridError("--engine ray needs a cluster: --address HOST:PORT or auto, or RAY_ADDRESS")
     _check_address(address)

@@ -226,7 +226,7 @@ def _literature(found, pictures):
                     experiment.name,
                     figure.treatment,
                     f"{estimate(experiment.estimate(figure.treatment), experiment.metric)} ({experiment.network}, "
-                    f"{ours.mean('bytes') / 1000:.0f} KB)",
+                    f"{ours.mean('float_bytes' if ours.method == 'float' else 'bytes') / 1000:.0f} KB)",
                     f"{number(figure.score, experiment.metric)} ({figure.network}, {figure.bytes / 1000:.0f} KB)",
                     "" if share is None else f"{share:.1%}",
                     figure.source,
