@@ -4,6 +4,7 @@
 #   make test-train   run the training and exporter tests too (installs torch, onnx, onnxruntime)
 #   make test-microphone  two minutes of digits through a virtual microphone (CONTRIBUTING.md says what it needs)
 #   make test-deploy  deployment to emulated devices, Python included (CONTRIBUTING.md says what it needs)
+#   make test-ray     train experiments over a Ray cluster of two nodes on this machine (installs torch and Ray)
 #   make lint         ruff and compiler warnings as errors
 #   make wheel        build dist/*.whl for this machine
 #   make wheels       build dist/*.whl for x86-64, AArch64, ARMv7 and ARMv6, and the source distribution dist/*.tar.gz
@@ -34,7 +35,7 @@ WHEELS  := $(addprefix dist/edge_runtime-$(VERSION), .tar.gz -py3-none-linux_arm
            -py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl \
            -py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl)
 
-.PHONY: demo test test-train test-microphone test-wheels test-deploy lint wheel wheels static test-static test-boot zig clean
+.PHONY: demo test test-train test-microphone test-wheels test-deploy test-ray lint wheel wheels static test-static test-boot zig clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -77,6 +78,10 @@ test-wheels: $(VENV)/.installed-test $(VENV)/.installed-zig
 
 test-deploy: $(VENV)/.installed-test
 	EDGE_RUNTIME_DEPLOY=full EDGE_RUNTIME_REQUIRE_ARM=1 $(PYTEST) tests/test_deploy.py $(PYTEST_ARGS)
+
+test-ray: $(VENV)/.installed-train
+	$(INSTALL) -e '.[ray]'
+	EDGE_RUNTIME_REQUIRE_RAY=1 $(RUN) -m pytest tests/test_reproduce_ray.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(INSTALL) ruff

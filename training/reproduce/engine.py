@@ -174,8 +174,9 @@ def train_locally(rows, runs, data, jobs, watch):
                 theirs.close()
                 running[ours] = _Running(row, process, lock)
                 watch.begun(row, f"process {process.pid}")
-            for connection in multiprocessing.connection.wait(list(running)):
-                _hear(connection, running, watch)
+            if running:
+                for connection in multiprocessing.connection.wait(list(running)):
+                    _hear(connection, running, watch)
     finally:
         for item in running.values():
             item.process.terminate()

@@ -56,6 +56,16 @@ FIGURES = (
     ),
 )
 
+# What else is known of a task: (task, system, score, source). Other recordings are trained on.
+OTHERS = (
+    (
+        "digits",
+        "hidden Markov models of five speakers' recordings, heard by the sixth",
+        0.756,
+        "github.com/krishdange27/spoken-digit-recognition-gmm-hmm",
+    ),
+)
+
 # Characters that a network was trained on, all epochs together: 200 of those of the training part.
 PRESENTED = {("characters", "warandpeace"): 520_000_000, ("characters", "ptb"): 1_003_000_000}
 

@@ -100,7 +100,7 @@ def _unit(metric):
 def _mean_curve(treatment, key, column):
     """Mean over a treatment's rows of a curve: (steps, values); both empty where there is none.
 
-    Curves are taken at the same steps, by straight lines between their points.
+    Curves of different steps are taken at the same ones, by straight lines between their points.
     """
     curves = [
         np.array([[p[0], p[column]] for p in r[key] if p[column] is not None]) for _, r in treatment.rows
@@ -108,6 +108,8 @@ def _mean_curve(treatment, key, column):
     curves = [curve for curve in curves if len(curve) > 1]
     if not curves:
         return np.zeros(0), np.zeros(0)
+    if all(np.array_equal(curve[:, 0], curves[0][:, 0]) for curve in curves):
+        return curves[0][:, 0], np.mean([curve[:, 1] for curve in curves], axis=0)
     steps = np.linspace(max(c[0, 0] for c in curves), min(c[-1, 0] for c in curves), _POINTS)
     return steps, np.mean([np.interp(steps, *curve.T) for curve in curves], axis=0)
 
@@ -131,14 +133,13 @@ def _curves(Figure, experiment):
         title=f"{experiment.name}, {experiment.network}",
     )
     loss.set(xlabel="steps", ylabel="training loss")
-    _log(loss.yaxis)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
 def _limit(axes, shown, more_is_better):
     """Leave out what is far from the best: the first tenth of training, and networks that fail."""
-    later = {name: values[_POINTS // 10 :] for name, values in shown.items() if len(values)}
+    later = {name: values[len(values) // 10 :] for name, values in shown.items() if len(values)}
     if not later:
         return
     ends = {name: values[-1] for name, values in later.items()}
@@ -272,10 +273,10 @@ def _literature(Figure, experiments):
 
 
 def _log(axis):
-    """A logarithmic axis with plain numbers, at 1, 2 and 5 of each decade."""
+    """A logarithmic axis with plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axis.set_major_formatter(ScalarFormatter())
     axis.set_minor_formatter(NullFormatter())

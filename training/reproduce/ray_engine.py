@@ -193,9 +193,10 @@ class _Driver:
                     task = _Task(row, lock, Path(self._runs) / row.name)
                     task.begin(self._remote, self._data, self._tree)
                     running[task.stream] = task
-                ready, _ = self._ray.wait(list(running), num_returns=1, fetch_local=False)
-                for stream in ready:
-                    self._hear(stream, running)
+                if running:
+                    ready, _ = self._ray.wait(list(running), num_returns=1, fetch_local=False)
+                    for stream in ready:
+                        self._hear(stream, running)
         finally:
             for task in running.values():
                 task.lock.close()

@@ -131,13 +131,14 @@ def slug(experiment):
 
 def _section(experiment, pictures):
     metric = experiment.metric
-    runs = {name: f"{len(t.folds)} x {len(t.seeds)}" for name, t in experiment.treatments.items()}
     rows = []
     for name, treatment in experiment.treatments.items():
         rows.append(
             [
                 name,
-                runs[name] if experiment.variant is None else len(treatment.rows),
+                f"{len(treatment.rows)} in {len(treatment.folds)}"
+                if experiment.variant is None
+                else len(treatment.rows),
                 estimate(experiment.estimate(name), metric),
                 estimate(experiment.estimate(name, key="packed_score"), metric),
                 difference(experiment.difference(name), metric),
@@ -152,7 +153,7 @@ def _section(experiment, pictures):
         )
     head = [
         "weights",
-        "folds x seeds" if experiment.variant is None else "seeds",
+        "runs in folds" if experiment.variant is None else "runs",
         metric,
         "C runtime",
         "against float32",
@@ -232,6 +233,14 @@ def _literature(found, pictures):
                     figure.source,
                 ]
             )
+    for task, system, score, source in literature.OTHERS:
+        experiment = next((e for e in found if e.task == task and e.baseline is not None), None)
+        if experiment is not None:
+            ours = (
+                f"{estimate(experiment.estimate(summary.BASELINE), experiment.metric)} ({experiment.network})"
+            )
+            theirs = f"{number(score, experiment.metric)} ({system})"
+            rows.append([experiment.name, summary.BASELINE, ours, theirs, "", source])
     if not rows:
         return ""
     return (
