@@ -9,6 +9,7 @@ Data half (needs NumPy and the package; soundfile to read FLAC; never torch):
 - `strings`: one training example; `batches`: endless reproducible batches of them
 - `devset`: what a training run is judged by
 - `ctc`: what the outputs of a network say
+- `texts`: texts of character language models
 - `wsj`: the Wall Street Journal corpus, for its owners; `sphere`: recordings of LDC corpora
 
 Network half (needs torch):

@@ -100,7 +100,7 @@ def _run(options):
         if value is not None and value < least:
             raise grid.GridError(f"--{name} {value}: expected {least} or more")
     runs = options.runs or Path("runs/again" if options.again else "runs/reproduce")
-    rows = grid.all_rows()
+    rows = grid.all_rows(own=bool(options.only))
     if options.steps:
         rows = grid.with_steps(rows, options.steps)
     if options.results:

@@ -40,14 +40,22 @@ def task(name):
         raise GridError(f"training needs {error.name}: pip install -e '.[train]'") from error
 
 
-def all_rows():
+def all_rows(own=False):
     """Every row of every task, in the order in which they are trained.
+
+    Parameters
+    ----------
+    own : bool
+        Also those on data that only its owners have: `own_rows` of a task.
 
     Returns
     -------
     list of Row
     """
-    rows = [row for name in TASKS for row in task(name).rows()]
+    tasks = [task(name) for name in TASKS]
+    rows = [row for module in tasks for row in module.rows()]
+    if own:
+        rows += [row for module in tasks if hasattr(module, "own_rows") for row in module.own_rows()]
     seen = set()
     for row in rows:
         check_name(row)

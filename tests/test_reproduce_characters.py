@@ -9,7 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.reproduce import characters  # noqa: E402
+from apps.corpus import CorpusError  # noqa: E402
+from training.reproduce import characters, grid  # noqa: E402
 from training.reproduce.row import Row, check_name, checked  # noqa: E402
 
 ROW = Row(
@@ -158,5 +159,22 @@ def test_rows_have_one_budget_for_all_methods_of_a_text_and_size():
         kept = budgets.setdefault((row.variant, row.units), row.budget)
         assert row.budget == kept
     names = [row.name for row in rows]
+    assert not set(names) & {row.name for row in characters.own_rows()}
     assert "characters-warandpeace-lstm512-ternary-weightnorm-s0" in names
     assert "characters-warandpeace-lstm512-float-s0" in names
+
+
+def test_rows_on_texts_of_their_owners_are_trained_where_they_are_named(tmp_path):
+    (row,) = grid.choose(grid.all_rows(own=True), ["characters-ptb-*-ternary-*"])
+    assert row.name not in [row.name for row in grid.all_rows()]
+    row = dataclasses.replace(row, units=(8,), budget={**row.budget, "steps": 3, "batch": 2, "window": 10})
+    with pytest.raises(CorpusError, match="expected a file of the Penn Treebank"):
+        characters.train(row, tmp_path, tmp_path, quiet)
+    (tmp_path / "ptb").mkdir()
+    for split in ("train", "valid", "test"):
+        (tmp_path / "ptb" / f"ptb.{split}.txt").write_text(
+            " no it was n't black <unk> \n" * 20, encoding="ascii"
+        )
+    result, _ = trained(row, tmp_path, "row")
+    assert result["steps"] == 3
+    assert result["decisions"] == 20 * len("no it was n't black <unk>\n") - 1
