@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from exporters._torch_archive import load_program
 from exporters._torch_checkpoint import from_state_dict, load_state_dict
 from exporters._torch_walk import walk_program
 from exporters.graph import ImportRefusedError, same_network
@@ -87,9 +88,9 @@ def _file(path, name, example, layers):
 
 def _load_program(path):
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.export.load(path)
+        return load_program(path)
+    except ImportRefusedError:
+        raise
     except Exception as error:
         # Whatever its reader stumbles over, the file is damaged or of another version.
         raise ImportRefusedError(f"not a readable exported program: {_first_line(error)}") from None

@@ -5,7 +5,11 @@ import contextlib
 import copy
 import io
 import itertools
+import json
+import os
+import pathlib
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -390,6 +394,93 @@ def test_pickled_code_and_torchscript_are_refused(tmp_path):
         warnings.simplefilter("ignore")
         torch.jit.trace(nn.Linear(5, 3), torch.zeros(2, 5)).save(path)
     assert "a TorchScript file" in refusal(path)
+
+
+def rewritten(path, changes, new=()):
+    """Change members of a ZIP archive, by the ends of their names, and add others."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    folder = next(iter(members)).partition("/")[0]
+    for end, change in changes.items():
+        (name,) = (name for name in members if name.endswith(end))
+        members[name] = change(members[name])
+    members |= {f"{folder}/{name}": data for name, data in new}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    "what", "inputs weights constants size bound operator dunder compiled object custom_object".split()
+)
+def test_code_in_an_exported_program_is_not_run(tmp_path, what):
+    """Each is something that torch.export.load, or what follows it, would run or look up."""
+    ran = tmp_path / "ran"
+    code = f"__import__('pathlib').Path({str(ran)!r}).touch()"
+
+    class Evil:
+        def __reduce__(self):
+            return (pathlib.Path.touch, (ran,))
+
+    def pickled(_=None):
+        file = io.BytesIO()
+        torch.save(Evil(), file)
+        return file.getvalue()
+
+    def in_graph(change):
+        def changed(data):
+            model = json.loads(data)
+            change(model["graph_module"]["graph"], model)
+            return json.dumps(model)
+
+        return changed
+
+    def size(graph, _):
+        for tensor in graph["tensor_values"].values():
+            tensor["sizes"] = [{"as_expr": {"expr_str": code, "hint": None}} for _ in tensor["sizes"]]
+
+    def with_pickle(data):
+        config = json.loads(data)
+        for entry in config["config"].values():
+            entry["use_pickle"] = True
+        return json.dumps(config)
+
+    def bound(_, model):
+        model["range_constraints"] = {"s0": {"min_val": 0, "max_val": 5}}
+        model["guards_code"] = [code]
+
+    def target(text):
+        return in_graph(lambda graph, _: graph["nodes"][0].update(target=text))
+
+    path = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(nn.GRU(4, 4, batch_first=True), (torch.zeros(1, 5, 4),)), path)
+    weights = {f"weights/weight_{i}": pickled for i in range(4)}
+    changes, new = {
+        "inputs": ({"sample_inputs/model.pt": pickled}, ()),
+        "weights": ({"model_weights_config.json": with_pickle, **weights}, ()),
+        "constants": (
+            {
+                "model_constants_config.json": lambda _: json.dumps(
+                    {"config": {"c": {"path_name": "tensor_0", "is_param": False, "use_pickle": True}}}
+                )
+            },
+            [("data/constants/tensor_0", pickled())],
+        ),
+        "size": ({"models/model.json": in_graph(size)}, ()),
+        "bound": ({"models/model.json": in_graph(bound)}, ()),
+        "operator": ({"models/model.json": target("torch.hub.load")}, ()),
+        "dunder": ({"models/model.json": target("torch.ops.aten.__class__.__init__")}, ()),
+        "compiled": ({}, [("data/aotinductor/model/code.so", b"")]),
+        "object": ({}, [("data/anything.pkl", pickled())]),
+        "custom_object": ({}, [("data/constants/custom_obj_0", pickled())]),
+    }[what]
+    rewritten(path, changes, new)
+    if what == "bound":  # text that nobody needs
+        from_torch(path)
+    else:
+        assert refusal(path).startswith(f"{path}: ")
+    assert not ran.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 class Function(nn.Module):
