@@ -5,6 +5,8 @@
 #   make test-microphone  two minutes of digits through a virtual microphone (CONTRIBUTING.md says what it needs)
 #   make test-deploy  deployment to emulated devices, Python included (CONTRIBUTING.md says what it needs)
 #   make test-ray     train experiments over a Ray cluster of two nodes on this machine (installs torch and Ray)
+#   make fuzz         fuzz all targets side by side: SECONDS=60, FUZZ=name for some (docs/fuzzing.md; needs clang, CMake)
+#   make fuzz-coverage  what of native/src the corpora of the fuzz targets reach (needs llvm)
 #   make lint         ruff and compiler warnings as errors
 #   make wheel        build dist/*.whl for this machine
 #   make wheels       build dist/*.whl for x86-64, AArch64, ARMv7 and ARMv6, and the source distribution dist/*.tar.gz
@@ -35,7 +37,7 @@ WHEELS  := $(addprefix dist/edge_runtime-$(VERSION), .tar.gz -py3-none-linux_arm
            -py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl \
            -py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl)
 
-.PHONY: demo test test-train test-microphone test-wheels test-deploy test-ray lint wheel wheels static test-static test-boot zig clean
+.PHONY: demo test test-train test-microphone test-wheels test-deploy test-ray fuzz fuzz-coverage lint wheel wheels static test-static test-boot zig clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -82,6 +84,17 @@ test-deploy: $(VENV)/.installed-test
 test-ray: $(VENV)/.installed-train
 	$(INSTALL) -e '.[ray]'
 	EDGE_RUNTIME_REQUIRE_RAY=1 $(RUN) -m pytest tests/test_reproduce_ray.py $(PYTEST_ARGS)
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-train
+	$(INSTALL) -e '.[fuzz]'
+	@touch $@
+
+SECONDS ?= 60
+fuzz: $(VENV)/.installed-fuzz
+	$(RUN) tests/fuzz --seconds $(SECONDS) $(FUZZ)
+
+fuzz-coverage: $(RUN)
+	$(RUN) tests/fuzz --coverage $(FUZZ)
 
 lint: $(VENV)/.installed-test
 	$(INSTALL) ruff

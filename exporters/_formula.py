@@ -5,6 +5,8 @@ import hashlib
 import numpy as np
 
 MAX_TERMS = 64  # that of a gru has 3
+MAX_FACTORS = 16  # in a term; that of a gru has 2
+MAX_DEPTH = 64  # of functions of formulas; that of a gru has 4
 
 
 class Atom:
@@ -22,6 +24,7 @@ class Atom:
         self.kind = kind
         self.value = value
         parts = value if kind == "dense" else (value,)
+        self.depth = max((part.depth for part in parts if isinstance(part, Formula)), default=0)
         self.key = _digest(
             kind.encode(), *(p.key if isinstance(p, Formula) else _array_digest(p) for p in parts)
         )
@@ -54,7 +57,13 @@ class Formula:
             key = b"".join(atom.key for atom in atoms)
             merged[key] = (merged.get(key, (0.0,))[0] + coefficient, atoms)
         self.terms = [term for term in merged.values() if term[0] != 0]
-        if len(self.terms) > MAX_TERMS:
+        atoms = [atom for _, atoms in self.terms for atom in atoms]
+        self.depth = 1 + max((atom.depth for atom in atoms), default=0)
+        if (
+            len(self.terms) > MAX_TERMS
+            or self.depth > MAX_DEPTH
+            or any(len(atoms) > MAX_FACTORS for _, atoms in self.terms)
+        ):
             raise ValueError("a formula of computed tensors that is too long for a recurrent layer")
         self.key = _digest(
             *sorted(key + repr(term[0]).encode() for key, term in merged.items() if term[0] != 0)

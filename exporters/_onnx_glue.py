@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-MAX_ELEMENTS = 2**26  # that a constant may be expanded to
+MAX_ELEMENTS = 2**24  # that a tensor may be expanded to
+MAX_GROWTH = 2**26  # elements of all tensors of a graph, beyond what its file holds
 
 
 class GlueError(ValueError):
@@ -64,6 +65,7 @@ def _slice(inputs, attributes):
 
 
 def _concat(inputs, attributes):
+    _check_size(sum(v.size for v in inputs))
     return [np.concatenate(inputs, attributes["axis"])]
 
 
@@ -80,7 +82,10 @@ def _split(inputs, attributes):
 
 
 def _gather(inputs, attributes):
-    return [np.take(inputs[0], inputs[1], attributes.get("axis", 0))]
+    x, indices = inputs
+    axis = attributes.get("axis", 0)
+    _check_size(x.size // max(1, x.shape[axis]) * indices.size)
+    return [np.take(x, indices, axis)]
 
 
 def _expand(inputs, attributes):
@@ -109,6 +114,7 @@ def _range(inputs, attributes):
 
 def _div(inputs, attributes):
     a, b = inputs
+    _check_size(math.prod(np.broadcast_shapes(a.shape, b.shape)))
     if np.issubdtype(a.dtype, np.integer):
         return [np.trunc(a / b).astype(a.dtype)]
     return [a / b]
@@ -134,13 +140,23 @@ def _dequantize(inputs, attributes):
 
 def _checked_shape(shape):
     shape = [int(n) for n in shape]
-    if any(n < 0 for n in shape) or math.prod(shape) > MAX_ELEMENTS:
-        raise GlueError(f"a constant of shape {shape}")
+    if any(n < 0 for n in shape):
+        raise GlueError(f"a tensor of shape {shape}")
+    _check_size(math.prod(shape), shape)
     return shape
 
 
+def _check_size(elements, shape=None):
+    if elements > MAX_ELEMENTS:
+        raise GlueError(f"a tensor of {elements} elements" if shape is None else f"a tensor of shape {shape}")
+
+
 def _elementwise(function):
-    return lambda inputs, attributes: [function(*inputs)]
+    def apply(inputs, attributes):
+        _check_size(math.prod(np.broadcast_shapes(*(v.shape for v in inputs))))
+        return [function(*inputs)]
+
+    return apply
 
 
 MOVING = {

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from exporters.graph import ImportRefusedError
 
 OPSETS = range(7, 29)  # the operators as they are understood here
+MAX_NODES = 100_000  # that functions may stand for
 FLOATS = {
     onnx.TensorProto.FLOAT,
     onnx.TensorProto.DOUBLE,
@@ -48,8 +49,33 @@ def load_model(source):
     except (onnx.checker.ValidationError, EncodeError, ValueError) as error:
         raise ImportRefusedError(f"not a valid ONNX model: {_first_line(error)}") from None
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = _inline(model)
     return model, opset
+
+
+def _inline(model):
+    """Functions replaced by their nodes, which are counted first: a few that call each other may stand for any number."""
+    functions = {(f.domain, f.name): f for f in model.functions}
+    counts = {}
+
+    def count(nodes):
+        total = 0
+        for node in nodes:
+            total += 1 + sum(count(a.g.node) for a in node.attribute if a.type == onnx.AttributeProto.GRAPH)
+            key = (node.domain, node.op_type)
+            if key in functions:
+                if key not in counts:
+                    counts[key] = MAX_NODES  # what calls itself has no end
+                    counts[key] = count(functions[key].node)
+                total += counts[key]
+        return min(total, MAX_NODES)
+
+    if count(model.graph.node) >= MAX_NODES:
+        raise ImportRefusedError(f"its functions stand for {MAX_NODES} nodes or more")
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        raise ImportRefusedError(f"its functions cannot be inlined: {_first_line(error)}") from None
 
 
 def _read(path):

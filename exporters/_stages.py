@@ -7,7 +7,7 @@ import numpy as np
 
 from exporters.graph import ImportRefusedError, Recurrent
 
-MAX_ELEMENTS = 2**24  # of one signal
+MAX_ELEMENTS = 2**22  # of one signal
 
 
 def refuse(name, reason):

@@ -100,6 +100,8 @@ def _modules(tensors):
     """Tensors by module: name to dict of parameter name to float64 array."""
     modules = {}
     for key, tensor in tensors.items():
+        if not isinstance(key, str):
+            raise ImportRefusedError(f"expected names of tensors, found {key!r}")
         match = _RECURRENT.fullmatch(key)
         name, parameter = (match[1] or "rnn", key.rpartition(".")[2]) if match else key.rpartition(".")[::2]
         if match and match[5]:
@@ -110,6 +112,10 @@ def _modules(tensors):
             raise ImportRefusedError(
                 f"{key}: a tensor that only the module can explain: give the module or an exported program"
             )
+        if tensor.layout != torch.strided or tensor.is_meta or 0 in tensor.shape:
+            raise ImportRefusedError(f"{key}: sparse, empty or without values")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ImportRefusedError(f"{key}: {tuple(tensor.shape)} needs more bytes than there are")
         modules.setdefault(name or "dense", {})[parameter] = tensor.double().numpy()
     return modules
 
@@ -133,10 +139,10 @@ def _kind(name, module):
 
 def _layers(name, kind, module, activation):
     module = dict(module)
+    layers = []
     if kind == "dense":
         w = module.pop("weight")
-        return [Dense(w, module.pop("bias", w[:, 0] * 0), activation, name)]
-    layers = []
+        layers.append(Dense(w, module.pop("bias", w[:, 0] * 0), activation, name))
     suffixes = [""] if "weight_hh" in module else [f"_l{i}" for i in range(len(module))]
     for suffix in suffixes:
         if f"weight_ih{suffix}" not in module or f"weight_hh{suffix}" not in module:

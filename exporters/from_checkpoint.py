@@ -51,8 +51,6 @@ def load_source(path):
     state : dict
         The checkpoint: config (str), seed, step and steps (int) among others.
     """
-    import pickle
-
     import torch
 
     from training.train import load_network
@@ -63,8 +61,9 @@ def load_source(path):
         network = load_network(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:
+        # The unpickler, and what is built of a configuration, stumble over damaged files in any way that code can.
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise CheckpointError(f"{path}: not a checkpoint of training.train: {reason}") from error
     return network, state
 

@@ -7,11 +7,13 @@ Transpose, Reshape and other glue, by what it does to each element. Initial stat
 whose next value is an output. Everything else is refused by node.
 """
 
+import math
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from exporters._onnx_glue import CONSTANT, COUNTING, MOVING
+from exporters._onnx_glue import CONSTANT, COUNTING, MAX_GROWTH, MOVING
 from exporters._onnx_load import FLOATS, load_model
 from exporters._onnx_ops import HANDLERS, node_name
 from exporters._provenance import Tracer
@@ -46,7 +48,11 @@ def from_onnx(source):
         return _network(model, opset, name)
     except ImportRefusedError as error:
         message = str(error)
-        raise ImportRefusedError(message if message.startswith(name) else f"{name}: {message}") from None
+    except UnicodeDecodeError:
+        message = "not a valid ONNX model: a text that is not UTF-8"
+    except RecursionError:
+        message = "its operations are nested too deeply"
+    raise ImportRefusedError(message if message.startswith(name) else f"{name}: {message}")
 
 
 def _network(model, opset, name):
@@ -89,6 +95,7 @@ class _Walk:
         self._values = {"": None}
         self._origins = {}  # name of a constant: names of the initializers that it was made from
         self._used = set()
+        self._left = MAX_GROWTH + 16 * sum(math.prod(t.dims) for t in model.graph.initializer)
 
     def network(self, source):
         """Walk from inputs to outputs; returns a Network."""
@@ -183,13 +190,17 @@ class _Walk:
                 outputs = self._apply(node)
             except ImportRefusedError:
                 raise
-            except (ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
+            except (ValueError, IndexError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 refuse(node_name(node), reason)
             for key, value in zip(node.output, outputs, strict=False):
                 self._values[key] = value
+                self._left -= 0 if value is None else math.prod(value.shape)
                 if not isinstance(value, Signal):
                     self._origins[key] = set().union(*(self._origins.get(k, ()) for k in node.input))
+                    self._left -= len(self._origins[key])
+            if self._left < 0:
+                refuse(node_name(node), f"all tensors up to here have more than {MAX_GROWTH} elements")
 
     def _apply(self, node):
         if node.domain not in ("", "ai.onnx"):

@@ -69,12 +69,13 @@ def _file(path, name, example, layers):
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.split("/", 1)[-1] for entry in archive.namelist()}
-    except zipfile.BadZipFile:
+    except OSError as error:
+        raise ImportRefusedError(error.strerror or str(error)) from None
+    except Exception:
+        # A damaged directory of an archive makes zipfile raise anything.
         entries = set()
         if path.read_bytes().startswith(b"PK"):
             raise ImportRefusedError("a truncated or damaged file") from None
-    except OSError as error:
-        raise ImportRefusedError(error.strerror or str(error)) from None
     if "constants.pkl" in entries:
         raise ImportRefusedError(
             "a TorchScript file: give the module, or torch.export.save an exported program"

@@ -442,7 +442,68 @@ def test_absurd_constants_are_refused():
     model.graph.initializer.append(numpy_helper.from_array(np.array([2**40, 1]), "size"))
     model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["size"], ["huge"], name="huge"))
     model.graph.node[1].input.extend(["", "huge"])
-    assert "huge (ConstantOfShape): a constant of shape [1099511627776, 1]" in refusal(model)
+    assert "huge (ConstantOfShape): a tensor of shape [1099511627776, 1]" in refusal(model)
+
+
+def chain(operators, weights=(), shape=("time", "batch", 3)):
+    """A model of operators in turn: (name, inputs, attributes), where "" is the output of the one before."""
+    nodes, last = [], "x"
+    for i, (op, inputs, attributes) in enumerate(operators):
+        name = "y" if i == len(operators) - 1 else f"t{i}"
+        nodes.append(helper.make_node(op, [key or last for key in inputs], [name], **attributes))
+        last = name
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), ("y", [None] * 3)))
+    weights = [numpy_helper.from_array(value, name) for name, value in weights]
+    graph = helper.make_graph(nodes, "chain", [x], [y], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    "operators, reason",
+    [
+        ([("Add", ["x", "x"], {})] + [("Tanh", [""], {})] * 2000, "too long for a recurrent layer"),
+        ([("Add", ["x", "x"], {})] + [("Mul", ["", ""], {})] * 30, "too long for a recurrent layer"),
+        ([("Add", ["x", "tanh"], {})] + [("Add", ["", "zero"], {})] * 2000, "nested too deeply"),
+        ([("Concat", ["", ""], {"axis": 0})] * 30, "a tensor of"),
+        ([("Concat", ["one", "one"], {"axis": 0})] + [("Concat", ["", ""], {"axis": 0})] * 30, "a tensor of"),
+        ([("Mul", ["row", "column"], {})], "a tensor of 400000000 elements"),
+        ([("Gather", ["row", "zeros"], {"axis": 0})], "a tensor of"),
+        ([("Expand", ["one", "size"], {})] + [("Neg", [""], {})] * 9, "all tensors up to here"),
+        ([("Unsqueeze", ["", "far"], {})], "too large"),
+    ],
+    ids="depth square pending double constant outer gather sum axis".split(),
+)
+def test_small_files_that_would_take_much_are_refused(operators, reason):
+    weights = {
+        "one": np.ones(1, np.float32),
+        "zero": np.zeros(3, np.float32),
+        "row": np.ones((1, 20000), np.float32),
+        "column": np.ones((20000, 1), np.float32),
+        "zeros": np.zeros(20000, np.int64),
+        "size": np.array([2**23]),
+        "far": np.array([2**40]),
+    }
+    used = {key for _, inputs, _ in operators for key in inputs}
+    model = chain(operators, [(key, value) for key, value in weights.items() if key in used])
+    model.graph.node.insert(0, helper.make_node("Tanh", ["x"], ["tanh"]))
+    assert reason in refusal(model)
+
+
+def test_functions_that_stand_for_too_much_are_refused():
+    opsets = [helper.make_opsetid("", 14), helper.make_opsetid("local", 1)]
+    model = chain([("Tanh", [""], {})])
+    model.opset_import.append(opsets[1])
+    model.graph.node[0].op_type, model.graph.node[0].domain = "f0", "local"
+    for i in range(40):
+        calls = [helper.make_node(f"f{i + 1}", [a], [b], domain="local") for a, b in (("a", "b"), ("b", "c"))]
+        model.functions.append(helper.make_function("local", f"f{i}", ["a"], ["c"], calls, opsets))
+    last = [helper.make_node("Tanh", ["a"], ["c"])]
+    model.functions.append(helper.make_function("local", "f40", ["a"], ["c"], last, opsets))
+    assert "stand for 100000 nodes or more" in refusal(model)
+    model.graph.node[0].input.append("x")
+    del model.functions[:40]
+    model.functions[0].name = "f0"
+    assert "its functions cannot be inlined" in refusal(model)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

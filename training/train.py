@@ -258,8 +258,12 @@ def load_network(path, averaged=True):
     DigitNet
     """
     state = torch.load(path, weights_only=True)
-    network = DigitNet(load_config(state["config"])[0])
-    network.load_state_dict(state["average"] if averaged and state["average"] else state["network"])
+    config = load_config(state["config"])[0]
+    masters = state["average"] if averaged and state["average"] else state["network"]
+    with torch.device("meta"):  # no memory for what only the configuration claims
+        DigitNet(config).load_state_dict(masters, assign=True)
+    network = DigitNet(config)
+    network.load_state_dict(masters)
     return network.eval()
 
 

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""What the fuzz targets in Python share: atheris, which brings libFuzzer and its options, and replaying without it.
+
+    python tests/fuzz/fuzz_TARGET.py [-max_total_time=60 ...] CORPUS     a folder; seeds are put into an empty one
+    python tests/fuzz/fuzz_TARGET.py --replay FILE ...                   each once; needs no atheris
+
+A target has `check(data)`, which raises for a finding, `mutate(data, rng, mutate_bytes)`, a change of an input that
+knows its structure, and `seeds()`, inputs to begin with by name.
+"""
+
+import contextlib
+import hashlib
+import pathlib
+import random
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+REPLAY = "--replay"
+
+
+def instrumented(*packages):
+    """A context in which to import what is fuzzed, so that its branches are seen."""
+    if __name__ == "__main__" or REPLAY in sys.argv or not is_target(sys.argv[0]):
+        return contextlib.nullcontext()
+    import atheris
+
+    return atheris.instrument_imports(include=list(packages))
+
+
+def is_target(path):
+    """Whether a path is that of a fuzz target in Python."""
+    return pathlib.Path(path).name.startswith("fuzz_")
+
+
+def main(check, mutate, seeds):
+    """Run a target with the arguments of the command line."""
+    if sys.argv[1:2] == [REPLAY]:
+        for path in sys.argv[2:]:
+            check(pathlib.Path(path).read_bytes())
+        print(f"{len(sys.argv) - 2} files")
+        return
+    import atheris
+
+    corpus = next((pathlib.Path(a) for a in sys.argv[1:] if not a.startswith("-")), None)
+    if corpus is not None and not any(corpus.iterdir()):
+        for name, data in seeds():
+            (corpus / name).write_bytes(data)
+
+    def custom_mutator(data, max_size, seed):
+        rng = random.Random(seed)
+        if rng.random() < 0.1:
+            return atheris.Mutate(data, len(data))[:max_size]
+        changed = mutate(bytes(data), rng, lambda part: atheris.Mutate(part, len(part) + 16))
+        return changed if len(changed) <= max_size else atheris.Mutate(data, len(data))
+
+    atheris.Setup(sys.argv, check, custom_mutator=custom_mutator)
+    atheris.Fuzz()
+
+
+def seed_of(data):
+    """A number drawn from the input: the same input does the same again."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "little")
