@@ -20,6 +20,7 @@ _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _NAMES = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 85: "MP3"}
 # Programs that write to a pipe do not know the length: they state 0, or nearly 2^31 or 2^32 bytes.
 _UNKNOWN_LENGTH = 0x7FFF0000
+_READ_BYTES = 1 << 20
 
 
 class AudioError(ValueError):
@@ -106,12 +107,20 @@ def read_audio(path):
     Returns
     -------
     samples : float32 [shape=(n,)]
-        Mono, full scale 1.0.
+        Mono, full scale 1.0; at least one.
     sample_rate : int
         Hz.
+
+    Raises
+    ------
+    AudioError
+        It cannot be read, is not audio, is empty or truncated.
     """
     with open_audio(path) as audio:
-        return np.concatenate(list(audio.blocks())), audio.sample_rate
+        blocks = list(audio.blocks())
+        if not blocks:
+            raise AudioError(f"{audio.name}: there are no samples in it; record or export it again")
+        return np.concatenate(blocks), audio.sample_rate
 
 
 def open_audio(path):
@@ -262,10 +271,10 @@ def _parse_format(body, name):
 
 
 def _read(stream, count):
-    """`count` bytes, less only at the end: a pipe returns what it has."""
+    """`count` bytes, less only at the end: a pipe returns what it has, and `read` makes room for what it is asked for."""
     parts = []
     while count > 0:
-        part = stream.read(count)
+        part = stream.read(min(count, _READ_BYTES))
         if not part:
             break
         parts.append(part)

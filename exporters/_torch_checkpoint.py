@@ -139,11 +139,12 @@ def _kind(name, module):
 
 def _layers(name, kind, module, activation):
     module = dict(module)
-    layers = []
+    layers, suffixes = [], []
     if kind == "dense":
         w = module.pop("weight")
         layers.append(Dense(w, module.pop("bias", w[:, 0] * 0), activation, name))
-    suffixes = [""] if "weight_hh" in module else [f"_l{i}" for i in range(len(module))]
+    else:
+        suffixes = [""] if "weight_hh" in module else [f"_l{i}" for i in range(len(module))]
     for suffix in suffixes:
         if f"weight_ih{suffix}" not in module or f"weight_hh{suffix}" not in module:
             break

@@ -48,8 +48,6 @@ def from_onnx(source):
         return _network(model, opset, name)
     except ImportRefusedError as error:
         message = str(error)
-    except UnicodeDecodeError:
-        message = "not a valid ONNX model: a text that is not UTF-8"
     except RecursionError:
         message = "its operations are nested too deeply"
     raise ImportRefusedError(message if message.startswith(name) else f"{name}: {message}")
@@ -125,6 +123,8 @@ class _Walk:
         if value is None:
             return None
         self._used.update(self._origins.get(key, ()))
+        if np.iscomplexobj(value):
+            refuse(node_name(node), f"input {position} ({key}) has complex numbers")
         return value.astype(dtype)
 
     def value(self, node, position):

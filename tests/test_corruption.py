@@ -77,37 +77,3 @@ def test_check_refuses_a_bad_file(check_corruption):
     result = subprocess.run([str(check_corruption), str(path)], capture_output=True, text=True)
     assert result.returncode == 1
     assert "not a good file" in result.stderr
-
-
-def test_fuzz_target_runs_on_the_golden_files(tmp_path):
-    """A short run; native/tests/fuzz_format.c says how to start a long one."""
-    compiler = shutil.which("clang") or shutil.which("clang-14")
-    if compiler is None:
-        pytest.skip("no clang")
-    program = tmp_path / "fuzz_format"
-    flags = [flag.replace("=address", "=fuzzer,address") for flag in FLAGS]
-    sources = [NATIVE / "tests" / "fuzz_format.c", *library_sources()]
-    includes = [f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'src'}"]
-    build = subprocess.run(
-        [compiler, *flags, *includes, *map(str, sources), "-o", str(program)], capture_output=True, text=True
-    )
-    if build.returncode != 0 and "libclang_rt" in build.stderr:
-        pytest.skip(f"{compiler} has no libFuzzer")
-    assert build.returncode == 0, build.stderr
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    for path in GOLDEN.rglob("*.ernn"):
-        shutil.copy(path, corpus)
-    result = subprocess.run(
-        [
-            str(program),
-            "-max_len=4096",
-            "-runs=100000",
-            "-seed=1",
-            f"-artifact_prefix={tmp_path}/",
-            str(corpus),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-4000:]

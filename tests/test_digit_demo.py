@@ -135,6 +135,13 @@ def bad_files():
     }
 
 
+def test_a_file_of_unknown_length_without_samples_is_refused_as_a_whole(tmp_path):
+    path = tmp_path / "none.wav"
+    path.write_bytes(make_wav(tone_signal(["one"]), 16000)[:40] + b"\xff\xff\xff\xff")
+    with pytest.raises(AudioError, match="there are no samples in it"):
+        read_audio(path)
+
+
 @pytest.mark.parametrize("name", bad_files())
 def test_bad_files_are_refused_with_what_and_what_to_do(tmp_path, name):
     content, message = bad_files()[name]

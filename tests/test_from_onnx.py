@@ -452,7 +452,9 @@ def chain(operators, weights=(), shape=("time", "batch", 3)):
         name = "y" if i == len(operators) - 1 else f"t{i}"
         nodes.append(helper.make_node(op, [key or last for key in inputs], [name], **attributes))
         last = name
-    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), ("y", [None] * 3)))
+    x, y = (
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), ("y", [None] * 3))
+    )
     weights = [numpy_helper.from_array(value, name) for name, value in weights]
     graph = helper.make_graph(nodes, "chain", [x], [y], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
@@ -487,6 +489,11 @@ def test_small_files_that_would_take_much_are_refused(operators, reason):
     model = chain(operators, [(key, value) for key, value in weights.items() if key in used])
     model.graph.node.insert(0, helper.make_node("Tanh", ["x"], ["tanh"]))
     assert reason in refusal(model)
+
+
+def test_complex_weights_are_refused():
+    model = chain([("MatMul", ["", "w"], {})], [("w", np.eye(3, dtype=np.complex64))])
+    assert "input 1 (w) has complex numbers" in refusal(model)
 
 
 def test_functions_that_stand_for_too_much_are_refused():

@@ -381,6 +381,40 @@ def test_truncated_programs_and_checkpoints_are_one_line(tmp_path):
             assert refusal(path).startswith(f"{path}: ")
 
 
+def test_archives_with_names_that_are_no_text_are_one_line(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save(nn.GRU(5, 8).state_dict(), path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\x01\x02")  # the first entry of the directory
+    data[at + 9] |= 8  # UTF-8
+    data[at + 46] = 0x85
+    path.write_bytes(data)
+    assert refusal(path) == f"{path}: a truncated or damaged file"
+
+
+@pytest.mark.parametrize(
+    "key, tensor, reason",
+    [
+        ((1, 2), torch.zeros(2, 3), "expected names of tensors, found (1, 2)"),
+        ("fc.weight", torch.eye(3).to_sparse(), "fc.weight: sparse, empty or without values"),
+        ("fc.weight", torch.zeros(3, 0), "fc.weight: sparse, empty or without values"),
+        ("fc.weight", torch.zeros(3, 3, device="meta"), "fc.weight: sparse, empty or without values"),
+        (
+            "fc.weight",
+            torch.zeros(1).expand(10**5, 10**6),
+            "(100000, 1000000) needs more bytes than there are",
+        ),
+        ("gru.weight", torch.zeros(3, 3), "gru.weight_ih_l0: a weight that is not used"),
+    ],
+    ids="key sparse empty meta expanded both".split(),
+)
+def test_tensors_that_no_module_has_are_refused(key, tensor, reason, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({**{f"gru.{k}": v for k, v in nn.GRU(3, 2).state_dict().items()}, key: tensor}, path)
+    layers = "gru:none,fc:none" if key != "gru.weight" else "gru:none"
+    assert reason in refusal(path, layers=layers)
+
+
 def test_pickled_code_and_torchscript_are_refused(tmp_path):
     class Evil:
         def __reduce__(self):

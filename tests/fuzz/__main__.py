@@ -136,7 +136,10 @@ def figures(log):
     executed = re.findall(r"number_of_executed_units: +(\d+)", log)
     rate = re.findall(r"average_exec_per_sec: +(\d+)", log)
     coverage = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", log)
-    return [*(found[-1] if found else "-" for found in (executed, rate)), *(coverage[-1] if coverage else "---")]
+    return [
+        *(found[-1] if found else "-" for found in (executed, rate)),
+        *(coverage[-1] if coverage else "---"),
+    ]
 
 
 def fuzz(names, seconds):
@@ -154,10 +157,15 @@ def fuzz(names, seconds):
     for name, status in statuses.items():
         log = (BUILD / f"{name}.log").read_text(errors="replace")
         row = figures(log)
-        print(f"{name:<12}{row[0]:>12}{row[1]:>12}{row[2]:>8}{row[3]:>10}{row[4]:>8}{'  FINDING' if status else ''}")
+        print(
+            f"{name:<12}{row[0]:>12}{row[1]:>12}{row[2]:>8}{row[3]:>10}{row[4]:>8}{'  FINDING' if status else ''}"
+        )
         if status:
             print("\n".join(log.splitlines()[-60:]), file=sys.stderr)
-            print(f"{name}: a finding; its input is in {BUILD / 'findings'}, the log {BUILD / name}.log", file=sys.stderr)
+            print(
+                f"{name}: a finding; its input is in {BUILD / 'findings'}, the log {BUILD / name}.log",
+                file=sys.stderr,
+            )
     for name, reason in skipped.items():
         print(f"{name:<12}skipped: {reason}")
     print(f"{time.monotonic() - began:.0f} s")
@@ -207,7 +215,9 @@ def _reached(tools, profiles, programs, sources):
 def main(arguments=None):
     """Run the command line; returns the exit status: 0, 1 for a finding, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python tests/fuzz", description="Run fuzz targets side by side.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*NATIVE, *PYTHON))}; default: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join((*NATIVE, *PYTHON))}; default: all"
+    )
     parser.add_argument("--seconds", type=int, default=60, metavar="N", help="how long (60)")
     parser.add_argument("--coverage", action="store_true", help="do not fuzz; say what the corpora reach")
     options = parser.parse_args(arguments)

@@ -2,7 +2,7 @@
 """What the fuzz targets in Python share: atheris, which brings libFuzzer and its options, and replaying without it.
 
     python tests/fuzz/fuzz_TARGET.py [-max_total_time=60 ...] CORPUS     a folder; seeds are put into an empty one
-    python tests/fuzz/fuzz_TARGET.py --replay FILE ...                   each once; needs no atheris
+    python tests/fuzz/fuzz_TARGET.py --replay N FILE ...                 each once, then N changes of them; without atheris
 
 A target has `check(data)`, which raises for a finding, `mutate(data, rng, mutate_bytes)`, a change of an input that
 knows its structure, and `seeds()`, inputs to begin with by name.
@@ -37,9 +37,7 @@ def is_target(path):
 def main(check, mutate, seeds):
     """Run a target with the arguments of the command line."""
     if sys.argv[1:2] == [REPLAY]:
-        for path in sys.argv[2:]:
-            check(pathlib.Path(path).read_bytes())
-        print(f"{len(sys.argv) - 2} files")
+        replay(check, mutate, seeds, int(sys.argv[2]), sys.argv[3:])
         return
     import atheris
 
@@ -57,6 +55,39 @@ def main(check, mutate, seeds):
 
     atheris.Setup(sys.argv, check, custom_mutator=custom_mutator)
     atheris.Fuzz()
+
+
+def replay(check, mutate, seeds, rounds, paths):
+    """Check files and seeds, then changes of them; a finding is written to ./finding first."""
+    rng = random.Random(1)
+    inputs = [pathlib.Path(path).read_bytes() for path in paths] + [data for _, data in seeds()]
+    tried = list(inputs)
+    for _ in range(rounds):
+        data = rng.choice(inputs)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            data = mutate(data, rng, lambda part: change_bytes(part, rng))
+        tried.append(data)
+    for data in tried:
+        try:
+            check(data)
+        except Exception:
+            pathlib.Path("finding").write_bytes(data)
+            raise
+    print(f"{len(inputs)} files, {rounds} changes of them")
+
+
+def change_bytes(data, rng):
+    """Some bytes set, left out or put in."""
+    data = bytearray(data or b"\0")
+    at = rng.randrange(len(data))
+    how = rng.randrange(3)
+    if how == 0:
+        data[at] = rng.randrange(256)
+    elif how == 1:
+        del data[at : at + rng.choice((1, 4, 50))]
+    else:
+        data[at:at] = rng.randbytes(rng.choice((1, 4, 50)))
+    return bytes(data)
 
 
 def seed_of(data):

@@ -93,7 +93,10 @@ def seeds():
     noise = bytes(range(96))
     for tag, bits in KNOWN:
         for channels in (1, 2):
-            yield f"wav_{tag}_{bits}_{channels}", _wav(_format(tag, channels, 16000, bits), _chunk(b"data", noise))
+            yield (
+                f"wav_{tag}_{bits}_{channels}",
+                _wav(_format(tag, channels, 16000, bits), _chunk(b"data", noise)),
+            )
     extension = struct.pack("<HHIH", 22, 16, 4, 1) + bytes(14)
     yield "wav_extensible", _wav(_format(0xFFFE, 1, 44100, 16, extension), _chunk(b"data", noise))
     yield "wav_unknown_length", _wav(_format(1, 1, 8000, 16), _chunk(b"data", noise, 0xFFFFFFFF))

@@ -16,7 +16,16 @@ with engine.instrumented("exporters"):
     from exporters.import_torch import from_torch
 
 LAYERS = (None, "gru", "rnn:tanh,fc:none", "lstm,fc:relu", "fc:sigmoid", "rnn", "dense:none", "a:b", ",")
-NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "gru.weight_hh_l0", "fc.weight", "fc.bias", "weight", "config")
+NAMES = (
+    "weight_ih_l0",
+    "weight_hh_l0",
+    "bias_ih_l0",
+    "gru.weight_hh_l0",
+    "fc.weight",
+    "fc.bias",
+    "weight",
+    "config",
+)
 SIZES = (0, 1, 2, 3, 4, 6, 8, 9, 12, 16)
 
 
@@ -52,9 +61,17 @@ def _save(value):
 
 def _tensor(rng):
     shape = rng.choices(SIZES, k=rng.choice((1, 1, 2, 2, 2, 3)))
-    dtype = rng.choice((torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.complex64))
+    dtype = rng.choice(
+        (torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.complex64)
+    )
     tensor = torch.zeros(shape).add(rng.choice((0.1, float("nan"), float("inf")))).to(dtype)
-    return tensor.to_sparse() if rng.random() < 0.05 else tensor.T if len(shape) == 2 and rng.random() < 0.2 else tensor
+    return (
+        tensor.to_sparse()
+        if rng.random() < 0.05
+        else tensor.T
+        if len(shape) == 2 and rng.random() < 0.2
+        else tensor
+    )
 
 
 def _change(state, rng):
@@ -68,11 +85,15 @@ def _change(state, rng):
     elif how == 2:
         state[rng.choice(NAMES)] = state.pop(rng.choice(keys))
     elif how == 3:
-        state[rng.choice(keys)] = rng.choice((_tensor(rng), 1, "text", None, {}, [1], {"weight": _tensor(rng)}))
+        state[rng.choice(keys)] = rng.choice(
+            (_tensor(rng), 1, "text", None, {}, [1], {"weight": _tensor(rng)})
+        )
     elif how == 4:
         return {rng.choice(("state_dict", "model", "network", "other")): state}
     elif how == 5:
-        state[rng.choice((0, None, (1, 2), "weight_ih_l0_reverse", "weight_hr_l0", "x.y.z", ""))] = _tensor(rng)
+        state[rng.choice((0, None, (1, 2), "weight_ih_l0_reverse", "weight_hr_l0", "x.y.z", ""))] = _tensor(
+            rng
+        )
     else:
         nested = [v for v in state.values() if isinstance(v, dict)]
         if nested:
@@ -83,7 +104,11 @@ def _change(state, rng):
 def _change_archive(data, rng, mutate_bytes):
     """The same archive with a member changed, left out or twice, and its checksums right."""
     file = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w") as new, warnings.catch_warnings():
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as old,
+        zipfile.ZipFile(file, "w") as new,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         members = [(info.filename, old.read(info)) for info in old.infolist()]
         at = rng.randrange(len(members))

@@ -16,7 +16,9 @@ with engine.instrumented("exporters"):
 
 from random_onnx import FLAWS, RandomGraph
 
-OPERATORS = sorted({*HANDLERS, *MOVING, *COUNTING, *CONSTANT, "Cast", "CastLike", "Constant", "Dropout", "If", "Loop"})
+OPERATORS = sorted(
+    {*HANDLERS, *MOVING, *COUNTING, *CONSTANT, "Cast", "CastLike", "Constant", "Dropout", "If", "Loop"}
+)
 NUMBERS = (-(2**63), -(2**31), -2, -1, 0, 1, 2, 3, 5, 7, 12, 64, 2**16, 2**26, 2**31, 2**40, 2**63 - 1)
 FLOATS = (0.0, -0.0, 1.0, 1e-45, 1e38, float("inf"), float("-inf"), float("nan"))
 TYPES = (1, 2, 3, 6, 7, 8, 9, 10, 11, 14, 16, 17, 21, 22, 99)
@@ -90,7 +92,9 @@ def _change_attribute(graph, rng):
     nodes = [n for n in graph.node if n.attribute]
     if not nodes or rng.random() < 0.3:
         if graph.node:
-            name = rng.choice(("axis", "axes", "perm", "to", "value", "alpha", "hidden_size", "direction", "layout"))
+            name = rng.choice(
+                ("axis", "axes", "perm", "to", "value", "alpha", "hidden_size", "direction", "layout")
+            )
             value = rng.choice((rng.choice(NUMBERS), [rng.choice(NUMBERS) for _ in range(3)], 0.5, "reverse"))
             rng.choice(graph.node).attribute.append(onnx.helper.make_attribute(name, value))
         return
@@ -145,7 +149,10 @@ def _change_tensor(tensor, rng):
     else:
         tensor.data_location = rng.randrange(2)
         entry = tensor.external_data.add()
-        entry.key, entry.value = rng.choice(("location", "offset", "length")), rng.choice(("x", "../x", "-1", "/dev/zero"))
+        entry.key, entry.value = (
+            rng.choice(("location", "offset", "length")),
+            rng.choice(("x", "../x", "-1", "/dev/zero")),
+        )
 
 
 def _change_value(graph, rng):
@@ -190,7 +197,9 @@ def _change_model(model, rng):
     elif graph.node:  # a function of one node
         node = rng.choice(graph.node)
         model.functions.append(
-            onnx.helper.make_function("local", "F", list(node.input), list(node.output), [node], model.opset_import)
+            onnx.helper.make_function(
+                "local", "F", list(node.input), list(node.output), [node], model.opset_import
+            )
         )
         node.op_type, node.domain = "F", "local"
         model.opset_import.append(onnx.helper.make_opsetid("local", 1))
