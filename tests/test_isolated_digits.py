@@ -162,9 +162,9 @@ def small(tmp_path, monkeypatch):
         digits, "changed_copies", lambda folder, clips: changed_copies(folder, clips, UNCHANGED)
     )
     monkeypatch.setitem(isolated_digits.COPIES, "fsdd", 1)
-    monkeypatch.setattr(digits, "_REPORT_STEPS", 10)
+    monkeypatch.setattr(digits, "_REPORT_STEPS", 50)
     monkeypatch.setattr(digits, "_WARM_UP", 1)
-    budget = {**digits.BUDGET, "steps": 30, "batch": 20}
+    budget = {**digits.BUDGET, "steps": 100, "batch": 20, "rate": 0.02}
     row = dataclasses.replace(digits.rows()[0], variant="theo", method="ternary", units=(16,), budget=budget)
 
     def train(name, report=lambda *_: None, **changes):
@@ -192,7 +192,7 @@ def test_a_row_ends_with_a_model_that_decides_the_same(small, changes):
     assert result["decisions"] == 10
     assert result["differing"] == result["exact_differing"] == 0
     assert result["score"] == result["packed_score"]
-    assert [step for step, _, _ in result["curve"]] == [10, 20, 30]
+    assert [step for step, _, _ in result["curve"]] == [50, 100]
     assert result["curve"][-1][1] < result["curve"][0][1]
     # A device hears sound: front end and network of the file say what the result says.
     model = edge_runtime.Model.load(folder / "model.ernn")
@@ -218,17 +218,17 @@ def test_an_interrupted_row_goes_on_as_if_it_had_not_been(small, monkeypatch):
         pass
 
     def stop(step, steps, values):
-        if step == 20:
+        if step == 50:
             raise Stop
 
     with pytest.raises(Stop):
         small("parts", stop)
     folder, result = small("parts")
-    assert [step for step, _, _ in result["curve"]] == [10, 20, 30]
+    assert [step for step, _, _ in result["curve"]] == [50, 100]
     assert (folder / "model.ernn").read_bytes() == (whole / "model.ernn").read_bytes()
 
 
 def test_weights_of_plus_and_minus_one_do_not_end_training(small):
     _, result = small("binary", method="binary")
-    assert result["steps"] == 30
+    assert result["steps"] == 100
     assert result["differing"] == 0
