@@ -19,13 +19,15 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
-from training.reproduce import again, grid, report, results, summary
+from training.reproduce import grid, report, results, summary
 from training.reproduce.__main__ import main
 from training.reproduce.row import RESULT, Row, checked
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 3
-ROWS = ("characters-shakespeare-lstm128-float-s0", "characters-shakespeare-lstm128-ternary-weightnorm-s0")
+ROWS = [
+    f"characters-shakespeare-lstm128-{weights}-s0" for weights in ("float", "ternary-weightnorm", "ternary")
+]
 
 
 def run(*options, data="", expected=0):
@@ -54,9 +56,9 @@ def text_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, text_folder):
-    """A runs folder with two rows trained, and what the command said."""
+    """A runs folder with rows trained, and what the command said."""
     runs = tmp_path_factory.mktemp("reproduce") / "runs"
-    said = run("--only", *ROWS, "--steps", STEPS, "--jobs", 2, "--runs", runs, data=text_folder)
+    said = run("--only", *ROWS, "--steps", STEPS, "--jobs", 3, "--runs", runs, data=text_folder)
     return runs, said
 
 
@@ -101,7 +103,7 @@ def test_rows_are_trained_packed_and_scored(trained):
         assert result["exact_checked"] > 0 and result["exact_differing"] == 0
         assert result["packed_score"] == pytest.approx(result["score"], abs=0.01)
         assert (runs / name / "model.ernn").stat().st_size == result["bytes"]
-    float32, ternary = (read(runs, name) for name in ROWS)
+    float32, ternary, _ = (read(runs, name) for name in ROWS)
     assert ternary["bytes"] < float32["bytes"] and ternary["score"] != float32["score"]
 
 
@@ -112,7 +114,9 @@ def test_done_rows_are_not_trained_again(trained, text_folder):
     assert sorted(said.stdout.splitlines()) == sorted(before.stdout.splitlines()) and said.stderr == ""
     assert [(runs / name / "result.json").stat().st_mtime_ns for name in ROWS] == written
     listed = run("--list", "--steps", STEPS, "--runs", runs).stdout
-    assert [line.split()[0] for line in listed.splitlines() if line.split()[1] in ROWS] == ["done", "done"]
+    assert [line.split()[0] for line in listed.splitlines() if line.split()[1] in ROWS] == ["done"] * len(
+        ROWS
+    )
 
 
 def test_row_goes_on_from_its_checkpoint(trained, text_folder, tmp_path):
@@ -169,7 +173,7 @@ def test_row_that_another_process_trains_is_left_to_it(text_folder, tmp_path):
         (("--engine", "ray", "--address", "127.0.0.1:9"), "Ray"),
         (("--results", "--out", "{empty}", "--runs", "{empty}"), "no row is done"),
         (("--again", ROWS[0], "--out", "{empty}"), "--results writes it"),
-        (("--again", ROWS[0], "--results"), "stands alone"),
+        (("--again", ROWS[0], "--only", ROWS[1]), "no --only"),
         (("--only", ROWS[0], "--data", "{empty}/none"), "no such folder"),
     ],
 )
@@ -195,7 +199,7 @@ def test_row_that_fails_says_why(tmp_path):
 
 @pytest.fixture(scope="module")
 def published(trained, tmp_path_factory):
-    """The results of the two rows."""
+    """The results of the trained rows."""
     out = tmp_path_factory.mktemp("published")
     run("--results", "--steps", STEPS, "--runs", trained[0], "--out", out)
     return out
@@ -237,14 +241,19 @@ def test_trial_rows_are_not_published(trained, tmp_path):
 
 
 def test_row_trained_again_is_compared(trained, published, tmp_path, text_folder):
-    options = ("--again", ROWS[1], "--steps", STEPS, "--out", published, "--runs", tmp_path)
-    said = run(*options, data=text_folder).stdout
+    out, runs = tmp_path / "out", tmp_path / "runs"
+    shutil.copytree(published, out)
+    options = ("--again", ROWS[1], "--steps", STEPS, "--out", out, "--runs", runs)
+    said = run(*options, "--results", data=text_folder).stdout
     score = f"{read(trained[0], ROWS[1])['score']:.3f}"
-    assert f"| `{ROWS[1]}` | {score} | {score} |" in said and said.endswith("| yes |\n")
-    rows = grid.with_steps(grid.choose(grid.all_rows(), [ROWS[1]]), STEPS)
-    others = again.read_published(published)
-    others[ROWS[1]][1]["packed_score"] += 0.01
-    assert again.compare(rows, tmp_path, others) == 1
+    line = f"| `{ROWS[1]}` | {score} | {score} |"
+    assert line in said and line in (out / "RESULTS.md").read_text(encoding="utf-8")
+    run("--results", "--steps", STEPS, "--runs", trained[0], "--out", out)
+    assert line in (out / "RESULTS.md").read_text(encoding="utf-8")
+    content = json.loads((runs / ROWS[1] / "result.json").read_text())
+    content["packed_score"] += 0.01
+    (runs / ROWS[1] / "result.json").write_text(json.dumps(content))
+    assert "**no**" in run(*options, data=text_folder, expected=1).stdout
 
 
 def made_up(scores, method="float", normalization="none", metric="accuracy", task="digits"):
@@ -318,9 +327,8 @@ def test_published_results_are_of_the_grid():
     if not (folder / results.FILE).exists():
         pytest.skip("no results in this tree")
     found = results.read(folder)
-    by_name = {row.name: row for row in grid.all_rows()}
-    assert all(by_name[name] == row for name, (row, _) in found.items())
-    absent = [name for name in by_name if name not in found]
-    drawn = sorted(path.stem for path in (folder / "pictures").glob("*.svg"))
-    text = report.text(list(found.values()), absent, drawn)
+    by_name = {row.name: row for row in grid.all_rows(own=True)}
+    assert all(by_name[name] == row for name, (row, _) in found.rows.items())
+    assert set(by_name) >= set(found.absent)
+    text = report.text(found, sorted(path.stem for path in (folder / "pictures").glob("*.svg")))
     assert text == (folder / "RESULTS.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ if not os.environ.get("EDGE_RUNTIME_REQUIRE_RAY"):
 from ray.cluster_utils import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = 30
+STEPS = 10
 ROWS = ("characters-shakespeare-lstm128-float-s0", "characters-shakespeare-lstm128-ternary-weightnorm-s0")
 
 

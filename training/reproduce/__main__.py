@@ -63,7 +63,10 @@ def build_parser():
         "are taken from results.json",
     )
     parser.add_argument(
-        "--again", nargs="+", metavar="PATTERN", help="train these rows anew, and compare with results.json"
+        "--again",
+        nargs="+",
+        metavar="PATTERN",
+        help="train these rows anew and compare them with results.json (--results: and write that there)",
     )
     parser.add_argument(
         "--out", type=Path, default=_HERE, metavar="DIR", help="folder of the results (that of this program)"
@@ -93,32 +96,41 @@ def main(argv=None):
 
 
 def _run(options):
-    if options.again and (options.only or options.results or options.list):
-        raise grid.GridError("--again names its rows itself, and stands alone")
+    if options.again and (options.only or options.list):
+        raise grid.GridError("--again names its rows itself: no --only, no --list")
     for name, least in (("jobs", 1), ("steps", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise grid.GridError(f"--{name} {value}: expected {least} or more")
     runs = options.runs or Path("runs/again" if options.again else "runs/reproduce")
-    rows = grid.all_rows(own=bool(options.only))
+    if options.data is not None:
+        os.environ[DATA_VARIABLE] = options.data  # where the tasks look, some of which have more rows for more data
+    rows = grid.all_rows(own=bool(options.only or options.again or options.results))
     if options.steps:
         rows = grid.with_steps(rows, options.steps)
+    if options.again:
+        return _again(rows, runs, options)
     if options.results:
         from training.reproduce import results
 
-        return results.write(runs, options.out, rows)
-    if options.again:
-        from training.reproduce import again
+        results.write(runs, options.out, rows, asked={row.name for row in grid.all_rows()})
+        return 0
+    rows = grid.choose(rows, options.only)
+    return _list(rows, runs) if options.list else _train(rows, runs, options)
 
-        published = again.read_published(options.out)
-        rows = [row for row in rows if row.name in published]
-    rows = grid.choose(rows, options.again or options.only)
-    if options.list:
-        return _list(rows, runs)
+
+def _again(rows, runs, options):
+    """Train published rows in another folder, and print both scores of each."""
+    from training.reproduce import again, report, results
+
+    published = results.read(options.out)
+    rows = grid.choose([row for row in rows if row.name in published.rows], options.again)
     status = _train(rows, runs, options)
-    if options.again:
-        return max(status, again.compare(rows, runs, published))
-    return status
+    differing = again.compare_all(rows, runs, published)
+    print(report.again(published, [row.name for row in rows if row.name in published.again]), end="")
+    if options.results:
+        results.save(published, options.out)
+    return max(status, differing)
 
 
 def _list(rows, runs):
@@ -145,8 +157,6 @@ def _train(rows, runs, options):
             address = options.address or os.environ.get("RAY_ADDRESS")
             train_on_cluster(left, runs, options.data, options.jobs, address, watch)
         else:
-            if options.data is not None:
-                os.environ[DATA_VARIABLE] = options.data
             engine.train_locally(left, runs, data_folder(), options.jobs or 1, watch)
     if watch.failures:
         print(f"{len(watch.failures)} of {len(left)} rows failed", file=sys.stderr)

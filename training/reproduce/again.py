@@ -1,67 +1,56 @@
 # SPDX-License-Identifier: MIT
 """Rows trained anew beside what was published of them."""
 
-from training.reproduce import grid, report, results, summary
+from training.reproduce import grid, results, summary
 
 
-def read_published(out):
-    """The rows of results.json.
+def compare(row, before, result, published):
+    """Whether a row that was trained again is as it was.
+
+    Parameters
+    ----------
+    row : Row
+    before, result : dict
+        Published, and of the new run.
+    published : list of (Row, dict)
+        All that is published.
 
     Returns
     -------
-    dict of str to (Row, dict)
-
-    Raises
-    ------
-    GridError
-        There is no such file.
+    good : bool
+        Both scores differ by no more than `allowed`.
+    allowed : float
+        The standard error of one run: the standard deviation over the seeds of the row's treatment, or of its
+        experiment's float32 runs where that has one run only. 0 where there is neither.
     """
-    if not (out / results.FILE).exists():
-        raise grid.GridError(f"{out / results.FILE}: no such file; --results writes it")
-    return results.read(out)
+    allowed = summary.row_error(row, published) or 0.0
+    pairs = [(before[key], result[key]) for key in ("score", "packed_score")]
+    return all(a == b or (None not in (a, b) and abs(a - b) <= allowed) for a, b in pairs), allowed
 
 
-def compare(rows, runs, published):
-    """Print each row's score beside the published one, on standard output.
-
-    A row is as it was if it differs by no more than the standard error of one run: the standard deviation over the seeds
-    of its treatment in the published results, or of the experiment's float32 runs where it has one run only. Where there
-    is neither, it must be equal.
+def compare_all(rows, runs, published):
+    """Compare all rows that are done in `runs`, and keep their scores in ``published.again``.
 
     Parameters
     ----------
     rows : list of Row
     runs : pathlib.Path
-    published : dict of str to (Row, dict)
+    published : results.Published
 
     Returns
     -------
     int
-        0; 1 where a row is not as it was or was not trained.
+        0; 1 where a row is not as it was, or is not done.
     """
-    lines, status = [], 0
+    status = 0
     for row in rows:
-        result, (_, before) = grid.read_result(row, runs), published[row.name]
+        result = grid.read_result(row, runs)
         if result is None:
             status = 1
             continue
-        metric, allowed = before["metric"], summary.row_error(row, list(published.values())) or 0.0
-        cells = [f"`{row.name}`"]
-        good = True
-        for key in ("score", "packed_score"):
-            old, new = before[key], result[key]
-            cells += [report.number(old, metric), report.number(new, metric)]
-            good &= old == new or (None not in (old, new) and abs(old - new) <= allowed)
-        lines.append([*cells, report.number(allowed, metric), "yes" if good else "**no**"])
+        good, _ = compare(row, published.rows[row.name][1], result, list(published.rows.values()))
         status |= not good
-    head = [
-        "row",
-        "published",
-        "again",
-        "published, C runtime",
-        "again, C runtime",
-        "standard error",
-        "within",
-    ]
-    print(report.table(head, lines), end="")
+        published.again[row.name] = {
+            key: result[key] for key in ("score", "packed_score", "seconds", *results.PLACE)
+        }
     return int(status)

@@ -2,6 +2,7 @@
 """RESULTS.md: the rows as tables."""
 
 from training.reproduce import literature, summary
+from training.reproduce.again import compare
 from training.reproduce.row import METRICS
 
 _HEAD = """# The paper's experiments, reproduced
@@ -28,14 +29,12 @@ _METHODS = {
 }
 
 
-def text(results, absent, pictures):
+def text(published, pictures):
     """RESULTS.md.
 
     Parameters
     ----------
-    results : list of (Row, dict)
-    absent : list of str
-        Rows of the grid without a result.
+    published : results.Published
     pictures : list of str
         Names of the files in pictures/, without .svg.
 
@@ -43,12 +42,42 @@ def text(results, absent, pictures):
     -------
     str
     """
+    results = list(published.rows.values())
     found = summary.experiments(results)
     parts = [_HEAD, _findings(found)]
     for experiment in found:
         parts.append(_section(experiment, pictures))
-    parts += [_literature(found, pictures), _methods(results), _every_row(results), _absent(absent)]
+    parts += [_literature(found, pictures), again(published, published.again), _methods(results)]
+    parts += [_every_row(results), _absent(published.absent)]
     return "\n".join(part for part in parts if part)
+
+
+def again(published, names):
+    """The section of rows that were trained once more; empty where there is none.
+
+    Parameters
+    ----------
+    published : results.Published
+    names : iterable of str
+        Rows of ``published.again``.
+    """
+    rows = []
+    for name in names:
+        row, before = published.rows[name]
+        result = published.again[name]
+        good, allowed = compare(row, before, result, list(published.rows.values()))
+        cells = [
+            number(r[key], before["metric"]) for key in ("score", "packed_score") for r in (before, result)
+        ]
+        allowed = number(allowed, before["metric"])
+        rows.append([f"`{name}`", *cells, allowed, "yes" if good else "**no**", _machine(result)])
+    if not rows:
+        return ""
+    head = ["row", "score", "again", "C runtime", "again", "standard error of a run", "within", "machine"]
+    return (
+        "## Trained again\n\nBy `python -m training.reproduce --again ROW`, from the first step.\n\n"
+        + table(head, rows)
+    )
 
 
 def table(head, rows):

@@ -5,6 +5,7 @@ results.json holds all that the documents are made of, so that they can be made 
 row, curves thinned, histograms of one row of each kind only.
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -18,7 +19,26 @@ _DIGITS = 5  # significant, of a number in a curve or histogram
 _HISTOGRAM_SEED = 0
 
 
-def write(runs, out, rows):
+@dataclasses.dataclass
+class Published:
+    """What results.json holds.
+
+    Attributes
+    ----------
+    rows : dict of str to (Row, dict)
+        Results in the form of result.json.
+    absent : list of str
+        Rows of the grid without a result.
+    again : dict of str to dict
+        Rows that were trained once more: "score", "packed_score", and `PLACE`.
+    """
+
+    rows: dict
+    absent: list
+    again: dict
+
+
+def write(runs, out, rows, asked):
     """Bring results.json up to date with the runs, and write RESULTS.md and pictures/ from it.
 
     Parameters
@@ -28,23 +48,18 @@ def write(runs, out, rows):
     out : pathlib.Path
         Folder of results.json.
     rows : list of Row
-        The grid: other rows of results.json are dropped, what has no result is listed.
-
-    Returns
-    -------
-    int
-        0.
+        The grid: other rows of results.json are dropped.
+    asked : set of str
+        Names of the rows that are listed where they have no result.
 
     Raises
     ------
     GridError
         There is nothing to write of, or a file is not what it should be.
     """
-    from training.reproduce import pictures, report
-
     by_name = {row.name: row for row in rows}
-    kept = read(out) if (out / FILE).exists() else {}
-    kept = {name: item for name, item in kept.items() if by_name.get(name) == item[0]}
+    before = read(out) if (out / FILE).exists() else Published({}, [], {})
+    kept = {name: item for name, item in before.rows.items() if by_name.get(name) == item[0]}
     for path in sorted(Path(runs).glob("*/result.json")):
         row, result = grid.from_folder(path.parent)
         if by_name.get(row.name) == row:
@@ -55,29 +70,38 @@ def write(runs, out, rows):
     kept = {name: kept[name] for name in by_name if name in kept}
     if not kept:
         raise grid.GridError(f"{runs}: no row is done, and {out / FILE} has none")
-    absent = [name for name in by_name if name not in kept]
-    found = list(kept.values())
-    drawn = pictures.draw(summary.experiments(found))
-    document = report.text(found, absent, sorted(drawn))
+    absent = [name for name in by_name if name in asked and name not in kept]
+    save(Published(kept, absent, {name: item for name, item in before.again.items() if name in kept}), out)
+
+
+def save(published, out):
+    """Write results.json, RESULTS.md and pictures/."""
+    from training.reproduce import pictures, report
+
+    drawn = pictures.draw(summary.experiments(list(published.rows.values())))
+    document = report.text(published, sorted(drawn))
     (out / "pictures").mkdir(parents=True, exist_ok=True)
-    grid.write_bytes(out / FILE, _text(kept, absent).encode())
+    grid.write_bytes(out / FILE, _text(published).encode())
     grid.write_bytes(out / "RESULTS.md", document.encode())
     for name, svg in drawn.items():
         grid.write_bytes(out / "pictures" / f"{name}.svg", svg)
     for path in (out / "pictures").glob("*.svg"):
         if path.stem not in drawn:
             path.unlink()
-    print(f"{out}: {len(kept)} rows, {len(absent)} absent", file=sys.stderr)
-    return 0
+    print(f"{out}: {len(published.rows)} rows, {len(published.absent)} absent", file=sys.stderr)
 
 
 def read(out):
-    """The rows of results.json.
+    """Read results.json of a folder.
 
     Returns
     -------
-    dict of str to (Row, dict)
-        Results in the form of result.json, "machine", "versions", "threads" and "commit" in each.
+    Published
+
+    Raises
+    ------
+    GridError
+        The file is not there, or not what --results writes.
     """
     path = Path(out) / FILE
     try:
@@ -86,28 +110,41 @@ def read(out):
         found = {}
         for result in content["rows"]:
             row = Row.from_json(result["row"])
-            found[row.name] = (row, {**result, **places[result["place"]]})
-            del found[row.name][1]["place"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+            found[row.name] = (row, _at_place(result, places))
+        again = {name: _at_place(result, places) for name, result in content["again"].items()}
+        return Published(found, content["absent"], again)
+    except FileNotFoundError as error:
+        raise grid.GridError(f"{path}: no such file; --results writes it") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise grid.GridError(f"{path}: expected what --results writes: {error!r}") from error
-    return found
 
 
-_PLACE = ("machine", "versions", "threads", "commit")
+PLACE = ("machine", "versions", "threads", "commit")
 
 
-def _text(kept, absent):
+def _at_place(result, places):
+    return {**{key: value for key, value in result.items() if key != "place"}, **places[result["place"]]}
+
+
+def _without_place(result, places):
+    """A result with the number of its place among `places`, which grow."""
+    place = {key: result[key] for key in PLACE}
+    load = {"load_average": result.get("load_average", place["machine"].get("load_average"))}
+    place["machine"] = {key: value for key, value in place["machine"].items() if key != "load_average"}
+    if place not in places:
+        places.append(place)
+    rest = {key: value for key, value in result.items() if key not in PLACE}
+    return {**rest, **load, "place": places.index(place)}
+
+
+def _text(published):
     """results.json: a line for each row; machines, versions and commits once."""
-    places, lines = [], []
-    for _, result in kept.values():
-        place = {key: result[key] for key in _PLACE}
-        load = {"load_average": result.get("load_average", place["machine"].get("load_average"))}
-        place["machine"] = {key: value for key, value in place["machine"].items() if key != "load_average"}
-        if place not in places:
-            places.append(place)
-        rest = {key: value for key, value in result.items() if key not in _PLACE}
-        lines.append(json.dumps({**rest, **load, "place": places.index(place)}, allow_nan=False))
-    head = json.dumps({"places": places, "absent": absent}, indent=1, allow_nan=False)
+    places = []
+    rows = [_without_place(result, places) for _, result in published.rows.values()]
+    again = {name: _without_place(result, places) for name, result in published.again.items()}
+    lines = [json.dumps(row, allow_nan=False) for row in rows]
+    head = {"places": places, "absent": published.absent, "again": again}
+    head = json.dumps(head, indent=1, allow_nan=False)
     return head.removesuffix("\n}") + ',\n "rows": [\n' + ",\n".join(lines) + "\n]\n}\n"
 
 
