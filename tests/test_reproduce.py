@@ -285,7 +285,10 @@ def test_difference_is_over_the_folds_of_both():
     float32 = made_up({("a", 0): 0.9, ("b", 0): 0.1})
     (experiment,) = summary.experiments(float32 + made_up({("a", 0): 0.8}, "ternary"))
     assert experiment.difference("ternary").mean == pytest.approx(-0.1)
-    assert experiment.difference("ternary").error is None
+    assert experiment.difference("ternary").error is None and experiment.difference("ternary").missing == 1
+    float32 = made_up({("a", 0): 0.9, ("a", 1): 0.9, ("b", 0): 0.1})
+    experiments = summary.experiments(float32 + made_up({("a", 0): 0.95}, "ternary"))
+    assert [verdict.verdict for verdict in summary.verdicts(experiments)] == ["open"]
 
 
 @pytest.mark.parametrize(

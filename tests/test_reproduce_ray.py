@@ -23,6 +23,7 @@ ROWS = ("characters-shakespeare-lstm128-float-s0", "characters-shakespeare-lstm1
 def cluster(monkeypatch):
     """Two nodes of one CPU each."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # not behind all else that this machine does
     memory = {"num_cpus": 1, "object_store_memory": 100 << 20}
     found = Cluster(initialize_head=True, head_node_args={**memory, "include_dashboard": False})
     second = found.add_node(**memory)

@@ -103,8 +103,9 @@ def _run(options):
         if value is not None and value < least:
             raise grid.GridError(f"--{name} {value}: expected {least} or more")
     runs = options.runs or Path("runs/again" if options.again else "runs/reproduce")
+    # Where the tasks look, some of which have more rows for more data.
     if options.data is not None:
-        os.environ[DATA_VARIABLE] = options.data  # where the tasks look, some of which have more rows for more data
+        os.environ[DATA_VARIABLE] = options.data
     rows = grid.all_rows(own=bool(options.only or options.again or options.results))
     if options.steps:
         rows = grid.with_steps(rows, options.steps)

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from training.reproduce import grid, literature, report
+from training.reproduce import grid, literature, report, summary
 from training.reproduce.row import METRICS
 
 _COLORS = {
@@ -172,33 +172,37 @@ def _spectral(Figure, experiment):
 
 
 def _bits(Figure, experiment):
-    """Score of the packed networks against bits a weight."""
+    """Score of the packed networks against bits a weight; hollow: float32's, and the difference to it over some folds."""
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
-    scale = _percent(experiment.metric)
+    scale, sign = _percent(experiment.metric), 1 if METRICS[experiment.metric] else -1
     for name, treatment in experiment.treatments.items():
-        found = experiment.estimate(name, key="packed_score")
+        found, difference = experiment.estimate(name, key="packed_score"), experiment.difference(name)
         if found is None:
             continue
         style = _style(experiment, name)
-        marker = "osD^"[_DASHES.index(style["linestyle"])]
+        place, label = found.mean, name
+        if difference is not None and difference.missing:
+            place = experiment.estimate(summary.BASELINE, key="packed_score").mean + sign * difference.mean
+            label = f"{name}, {difference.folds} of {difference.folds + difference.missing} folds"
         axes.errorbar(
             treatment.mean("bits_per_weight"),
-            scale * found.mean,
+            scale * place,
             yerr=scale * (found.error or 0),
-            fmt=marker,
+            fmt="osD^"[_DASHES.index(style["linestyle"])],
+            fillstyle="full" if label == name else "none",
             color=style["color"],
             markersize=5,
             capsize=3,
-            label=name,
+            label=label,
         )
     axes.set(
-        xlabel="bits a weight, as packed",
+        xlabel="bits a weight (float: those of float32)",
         ylabel=f"{_unit(experiment.metric)}, test",
         xscale="log",
         title=f"{experiment.name}, {experiment.network}",
     )
-    ticks = [1, 1.6, 3.2, 6.4, 12.8]
+    ticks = [1, 1.6, 4, 8, 16, 32]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     figure.legend(loc="outside right center")
@@ -277,6 +281,6 @@ def _log(axis):
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
     axis.set_major_formatter(ScalarFormatter())
     axis.set_minor_formatter(NullFormatter())

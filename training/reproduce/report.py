@@ -117,7 +117,8 @@ def difference(found, metric):
         return "-"
     sign = "-" if found.mean < 0 else "+"
     error = "" if found.error is None else f" ± {_plain(found.error, metric)}"
-    return sign + _plain(abs(found.mean), metric) + error
+    partial = f" ({found.folds} of {found.folds + found.missing} folds)" if found.missing else ""
+    return sign + _plain(abs(found.mean), metric) + error + partial
 
 
 def _picture(name, label, pictures):
@@ -144,7 +145,7 @@ def _findings(found):
     return (
         "## What the paper found, and what these numbers say\n\n"
         "*Matches or beats* holds where the network is not worse than its float32 twin by more than the standard error, is open "
-        f"up to twice that or with one run of each, else does not hold. *Fails*: worse by {limits} or more.\n\n"
+        f"up to twice that, or with one run of each, or where folds are missing, else does not hold. *Fails*: worse by {limits} or more.\n\n"
         + table(["finding", "where", "weights", "against float32", "verdict"], rows)
     )
 

@@ -37,12 +37,16 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """Treatment minus float32, positive where the treatment is better, over the folds that both have."""
+    """Treatment minus float32, positive where the treatment is better, over the folds that both have.
+
+    `folds` says how many these are, `missing` how many folds of float32 the treatment lacks.
+    """
 
     mean: float
     seed_error: float | None
     fold_error: float | None
     folds: int
+    missing: int
 
     @property
     def error(self):
@@ -188,7 +192,8 @@ class Experiment:
         seed_error = None if a.error is None or b.error is None else math.hypot(a.error, b.error)
         by_fold = [sign * (ours.values(fold).mean() - theirs.values(fold).mean()) for fold in folds]
         fold_error = float(np.std(by_fold, ddof=1) / math.sqrt(len(folds))) if len(folds) > 1 else None
-        return Difference(float(np.mean(by_fold)), seed_error, fold_error, len(folds))
+        missing = len(theirs.folds) - len(folds)
+        return Difference(float(np.mean(by_fold)), seed_error, fold_error, len(folds), missing)
 
 
 def _rank(treatment):
@@ -230,7 +235,7 @@ class Verdict:
 
 
 def _matches(difference, metric):
-    if difference.error is None:
+    if difference.error is None or difference.missing:
         return "open"
     if difference.mean >= -difference.error:
         return "holds"
