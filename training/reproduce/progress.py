@@ -29,6 +29,7 @@ class Lines:
     def __init__(self, total):
         self.failures = []
         self._total = total
+        self._output = sys.stdout
         self._ended = 0
         self._spoken = {}
 
@@ -65,7 +66,7 @@ class Lines:
         print(f"[{self._ended}/{self._total}] {line}", file=sys.stderr, flush=True)
 
     def print(self, line):
-        print(line, flush=True)
+        print(line, file=self._output, flush=True)
 
     def _end(self, row):
         self._ended += 1
@@ -113,10 +114,10 @@ class Bars(Lines):
         self._progress.console.print(line, markup=False, highlight=False)
 
     def print(self, line):
-        if sys.stdout.isatty():  # the same terminal as the bars, above which the line goes
+        if self._output.isatty():  # the same terminal as the bars, above which the line goes
             self.say(line)
         else:
-            print(line, flush=True)
+            super().print(line)
 
     def _end(self, row):
         super()._end(row)

@@ -7,10 +7,12 @@ a machine is lost, the row goes on elsewhere from the last checkpoint that came 
 to the machines; the package (``pip install '.[train,ray]'``) and the data sets must be there.
 """
 
+import contextlib
 import os
 import queue
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import traceback
@@ -145,19 +147,21 @@ def train_on_cluster(rows, runs, data, jobs, address, watch):
         raise grid.GridError("--engine ray needs a cluster: --address HOST:PORT or auto, or RAY_ADDRESS")
     _check_address(address)
     modules = [str(_ROOT / name) for name in ("training", "apps")]
-    try:
-        ray.init(
-            address=address,
-            runtime_env={"py_modules": modules, "env_vars": dict.fromkeys(engine.THREADS, "1")},
-            log_to_driver=False,
-            logging_level="warning",
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise grid.GridError(f"no Ray cluster at {address}: {engine.reason(error)}") from error
-    try:
-        _Driver(ray, runs, data, watch).run(rows, jobs)
-    finally:
-        ray.shutdown()
+    # What Ray says of its nodes goes to standard output, which is for results.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            ray.init(
+                address=address,
+                runtime_env={"py_modules": modules, "env_vars": dict.fromkeys(engine.THREADS, "1")},
+                log_to_driver=False,
+                logging_level="warning",
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise grid.GridError(f"no Ray cluster at {address}: {engine.reason(error)}") from error
+        try:
+            _Driver(ray, runs, data, watch).run(rows, jobs)
+        finally:
+            ray.shutdown()
 
 
 def _check_address(address):
