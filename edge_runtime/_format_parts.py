@@ -22,16 +22,19 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4, "dense": 1}
 #: Legal operand clamps.
 CLAMPS = (7, 12, 25, 31, 127, 32767)
 MAGIC = b"ERNN"
-MAX_LAYERS = 16
-MAX_PLANES = 8
-MAX_SIZE = 8192
-MAX_FILE_BYTES = 1 << 30
+MAX_LAYERS = lib.ER_MAX_LAYERS
+MAX_PLANES = lib.ER_MAX_PLANES
+MAX_SIZE = lib.ER_MAX_SIZE
+MAX_SECTIONS = lib.ER_MAX_SECTIONS
+MAX_FILE_BYTES = lib.ER_MAX_FILE_BYTES
 MAX_SUM = (1 << 30) - 1
 MAX_FINE_BIAS = 1 << 26  # in magnitude, in profile 2
-MAX_STRING_BYTES = 255
-MAX_METADATA = 1024
+MAX_STRING_BYTES = lib.ER_MAX_STRING_BYTES
+MAX_METADATA = lib.ER_MAX_METADATA
+MAX_METADATA_BYTES = lib.ER_MAX_METADATA_BYTES
 NO_UNKNOWN = 0xFFFF
-_PIECE_BYTES = 1 << 20
+_HEADER_BYTES = 64
+_FIRST_READ = 1 << 16
 
 RESET_BEFORE, SHARED_SCALE, INITIAL_STATE = 1, 2, 4  # flags of a layer
 THREE_QUARTERS = 1  # flag of an operand
@@ -156,17 +159,36 @@ def _letters(code):
 
 
 def read_file(path):
-    """Bytes of a model file; of what is longer than any, or begins otherwise, as many as it takes to refuse it.
+    """The bytes of a model file, or as many of them as show that it is none.
 
-    Not mapped: what the file becomes later changes nothing.
+    No more is read than the header says, and one byte, which shows that the file is too long; of what does not begin
+    as a model, 64 bytes: whatever is behind the path, memory is asked for only as it arrives. As
+    ``er_model_create_from_file``.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
     """
     with open(os.fspath(path), "rb") as file:
-        data = bytearray(file.read(_PIECE_BYTES))
-        while data.startswith(MAGIC) and len(data) <= MAX_FILE_BYTES:
-            piece = file.read(_PIECE_BYTES)
-            if not piece:
+        data = bytearray(file.read(_HEADER_BYTES))
+        limit = len(data)
+        if len(data) == _HEADER_BYTES and data.startswith(MAGIC):
+            stated = int.from_bytes(data[8:12], "little")
+            limit = stated + 1 if stated <= MAX_FILE_BYTES else limit
+        while len(data) < limit:
+            part = file.read(min(limit - len(data), max(len(data), _FIRST_READ)))
+            if not part:
                 break
-            data += piece
+            data += part
     return bytes(data)
 
 

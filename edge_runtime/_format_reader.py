@@ -21,7 +21,9 @@ from edge_runtime._format_parts import (
     MAX_FINE_BIAS,
     MAX_LAYERS,
     MAX_METADATA,
+    MAX_METADATA_BYTES,
     MAX_PLANES,
+    MAX_SECTIONS,
     MAX_SIZE,
     MAX_STRING_BYTES,
     MAX_SUM,
@@ -160,7 +162,7 @@ class Reader:
         if crc != self._field("<I", 12):
             self._fail(5, 12, crc, self._field("<I", 12))
         count = self._field("<I", 16)
-        self._range(7, 16, 1, 64, count)
+        self._range(7, 16, 1, MAX_SECTIONS, count)
         self._range(10, 16, 1, (len(data) - 64) // 16, count)
         self._zero(6, 20, 64)
         return count
@@ -434,6 +436,7 @@ class Reader:
 
     def _metadata(self):
         self._length(4, at_least=True)
+        self._range(32, self.entry + 8, 4, MAX_METADATA_BYTES, self.size)
         count = self._field("<I", self.at)
         self._range(32, self.at, 1, MAX_METADATA, count)
         position = 4

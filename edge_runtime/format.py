@@ -199,7 +199,7 @@ class ModelFile:
         OSError
             The file cannot be read.
         FormatError
-            It breaks a rule of the format.
+            It breaks a rule of the format, or changed while it was read.
         """
         return cls.from_bytes(read_file(path), os.fspath(path))
 

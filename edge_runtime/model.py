@@ -64,7 +64,7 @@ class Model(NativeObject):
 
     @classmethod
     def load(cls, path, kernel=None):
-        """Read a model file.
+        """Read a model file, which is not mapped and may change afterwards.
 
         Parameters
         ----------

@@ -123,6 +123,21 @@ const char *er_version(void);
 /* CRC-32 (ISO-HDLC, the one of zlib and PNG) of size bytes; 0 for null. */
 uint32_t er_crc32(const void *data, size_t size);
 
+/* ------------------------------------------------------------------------------------ limits */
+
+/* The greatest that a model file may hold; exporters/FORMAT.md, section 10, has what follows from them. Everything is
+ * checked against them, and sizes against what size_t holds, before memory is asked for. */
+enum {
+    ER_MAX_FILE_BYTES = 1073741824,     /* 2^30 */
+    ER_MAX_SECTIONS = 64,
+    ER_MAX_LAYERS = 16,
+    ER_MAX_SIZE = 8192,                 /* inputs or units of a layer */
+    ER_MAX_PLANES = 8,                  /* of a matrix */
+    ER_MAX_STRING_BYTES = 255,          /* of a label or a key, without the zero */
+    ER_MAX_METADATA = 1024,             /* pairs, */
+    ER_MAX_METADATA_BYTES = 1048576     /* and the section that holds them, 2^20 */
+};
+
 /* ------------------------------------------------------------------------------------- model */
 
 typedef struct er_model er_model;
@@ -166,7 +181,9 @@ er_status er_model_create(const void *data, size_t size, const er_model_options 
                           er_model **model_out, er_error *error_out);
 
 /* Read a file into memory and parse it. path: as for fopen; ER_ERROR_IO if it cannot be read. Otherwise as
- * er_model_create; ER_MODEL_BORROW is ER_ERROR_ARGUMENT. */
+ * er_model_create; ER_MODEL_BORROW is ER_ERROR_ARGUMENT. The file is read, never mapped: who changes or cuts it
+ * afterwards changes nothing here, and one that changes while it is read is refused by its checksum or length. No
+ * more is read than the header says; of what does not begin as a model, 64 bytes. Pipes will do. */
 er_status er_model_create_from_file(const char *path, const er_model_options *options,
                                     er_model **model_out, er_error *error_out);
 

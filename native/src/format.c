@@ -20,10 +20,6 @@ enum {
     INPUT_BYTES = 16,           /* INPT before the scales */
     FRONTEND_BYTES = 180,
     DECODER_BYTES = 16,         /* DECO before the biases */
-    MAX_FILE_BYTES = 1 << 30,
-    MAX_SECTIONS = 64,
-    MAX_STRING = 255,           /* of a label or a key */
-    MAX_METADATA = 1024,
     NO_UNKNOWN = 0xFFFF
 };
 
@@ -155,18 +151,14 @@ static er_section read_section(const er_parser *parser, uint32_t index)
 
 /* -------------------------------------------------------------------- header, section table */
 
-/* Everything before the section table. The magic first, as soon as there are four bytes, so that
- * any other kind of file is told apart from a damaged model. The size field must be legal before
- * it is compared with the size that is there, and the checksum is taken once both agree. */
-static er_status parse_header(er_parser *parser)
+/* The magic first, as soon as there are four bytes, so that any other kind of file is told apart from a damaged
+ * model. The size field must be legal before it is compared with the size that is there. */
+static er_status check_length(er_parser *parser)
 {
-    static const uint8_t zeros[4] = { 0, 0, 0, 0 };
     const uint8_t *data = parser->data;
     const int64_t size = (int64_t)parser->size;
     const uint32_t magic = 0x4E4E5245;
     uint32_t stated;
-    uint32_t crc;
-    uint32_t count;
 
     if (size >= 4 && er_read_u32(data) != magic) {
         return er_parser_fail(parser, 2, 0, magic, er_read_u32(data));
@@ -177,7 +169,7 @@ static er_status parse_header(er_parser *parser)
     ER_CHECK(er_check_range(parser, 3, 4, 1, 1, er_read_u16(data + 4)));
     ER_CHECK(er_check_range(parser, 3, 6, 0, 0, er_read_u16(data + 6)));
     stated = er_read_u32(data + 8);
-    ER_CHECK(er_check_range(parser, 4, 8, HEADER_BYTES, MAX_FILE_BYTES, stated));
+    ER_CHECK(er_check_range(parser, 4, 8, HEADER_BYTES, ER_MAX_FILE_BYTES, stated));
     if (stated % 64 != 0) {
         return er_parser_fail(parser, 4, 8, (int64_t)er_round64(stated), stated);
     }
@@ -187,6 +179,19 @@ static er_status parse_header(er_parser *parser)
     if (size > (int64_t)stated) {
         return er_parser_fail(parser, 4, stated, stated, size);
     }
+    return ER_OK;
+}
+
+/* Everything before the section table. The checksum is taken once the length is right. */
+static er_status parse_header(er_parser *parser)
+{
+    static const uint8_t zeros[4] = { 0, 0, 0, 0 };
+    const uint8_t *data = parser->data;
+    const int64_t size = (int64_t)parser->size;
+    uint32_t crc;
+    uint32_t count;
+
+    ER_CHECK(check_length(parser));
     crc = er_crc32_update(0, data, 12);
     crc = er_crc32_update(crc, zeros, 4);
     crc = er_crc32_update(crc, data + 16, (size_t)(parser->size - 16));
@@ -194,7 +199,7 @@ static er_status parse_header(er_parser *parser)
         return er_parser_fail(parser, 5, 12, crc, er_read_u32(data + 12));
     }
     count = er_read_u32(data + 16);
-    ER_CHECK(er_check_range(parser, 7, 16, 1, MAX_SECTIONS, count));
+    ER_CHECK(er_check_range(parser, 7, 16, 1, ER_MAX_SECTIONS, count));
     ER_CHECK(er_check_range(parser, 10, 16, 1, (size - HEADER_BYTES) / ENTRY_BYTES, count));
     return er_check_zero(parser, 6, 20, HEADER_BYTES);
 }
@@ -368,7 +373,7 @@ static er_status parse_labels(er_parser *parser, const er_section *section)
     for (i = 0; i < count; i++) {
         const uint64_t begin = position;
 
-        ER_CHECK(take_string(parser, section, 28, MAX_STRING, &position));
+        ER_CHECK(take_string(parser, section, 28, ER_MAX_STRING_BYTES, &position));
         ER_CHECK(check_distinct(parser, section, 28, 4, i, 1, begin));
     }
     ER_CHECK(er_check_size(parser, section, position, 0));
@@ -385,12 +390,13 @@ static er_status parse_metadata(er_parser *parser, const er_section *section)
     uint32_t i;
 
     ER_CHECK(er_check_size(parser, section, 4, 1));
+    ER_CHECK(er_check_range(parser, 32, section->entry + 8, 4, ER_MAX_METADATA_BYTES, (int64_t)section->size));
     count = er_read_u32(section->data);
-    ER_CHECK(er_check_range(parser, 32, section->offset, 1, MAX_METADATA, count));
+    ER_CHECK(er_check_range(parser, 32, section->offset, 1, ER_MAX_METADATA, count));
     for (i = 0; i < count; i++) {
         const uint64_t begin = position;
 
-        ER_CHECK(take_string(parser, section, 32, MAX_STRING, &position));
+        ER_CHECK(take_string(parser, section, 32, ER_MAX_STRING_BYTES, &position));
         ER_CHECK(check_distinct(parser, section, 32, 4, i, 2, begin));
         ER_CHECK(take_string(parser, section, 32, 0, &position));
     }
@@ -536,6 +542,22 @@ static er_status parse_sections(er_parser *parser)
         ER_CHECK(er_check_zero(parser, 12, end, er_round64(end)));
     }
     return ER_OK;
+}
+
+/* The header alone is read, and nothing is filled in. */
+er_status er_format_check_length(const uint8_t *data, size_t size, er_error *error)
+{
+    er_parser parser;
+    er_status status;
+
+    memset(&parser, 0, sizeof parser);
+    parser.data = data;
+    parser.size = size;
+    status = check_length(&parser);
+    if (status != ER_OK && error != NULL) {
+        *error = parser.error;
+    }
+    return status;
 }
 
 /* Sets every field of *model that describes the file, and leaves the others (memory, kernels) zero. */

@@ -15,16 +15,26 @@ enum {
     ER_ALIGNMENT = 64           /* of objects in the caller's memory and of their arrays: a cache line */
 };
 
-/* Bytes of the whole cache lines that size bytes take. */
+/* No object is larger, or pointers into it could not be subtracted. Sizes that size_t does not hold, as those of a
+ * large model on 32 bits, are counted as SIZE_MAX, which is refused for it. */
+#define ER_MOST_BYTES ((size_t)PTRDIFF_MAX - ER_ALIGNMENT)
+
+/* The sum of two sizes, or SIZE_MAX. */
+static inline size_t er_memory_add(size_t a, size_t b)
+{
+    return b > SIZE_MAX - a ? SIZE_MAX : a + b;
+}
+
+/* Bytes of the whole cache lines that size bytes take, or SIZE_MAX. */
 static inline size_t er_memory_round_up(size_t size)
 {
-    return (size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
+    return size > ER_MOST_BYTES ? SIZE_MAX : (size + ER_ALIGNMENT - 1) / ER_ALIGNMENT * ER_ALIGNMENT;
 }
 
 /* Does the caller's memory have room for an object of size bytes, and begin at a cache line? */
 static inline int er_memory_is_fit(const void *memory, size_t memory_size, size_t size)
 {
-    return (uintptr_t)memory % ER_ALIGNMENT == 0 && memory_size >= size;
+    return (uintptr_t)memory % ER_ALIGNMENT == 0 && memory_size >= size && size <= ER_MOST_BYTES;
 }
 
 /* Take count values of size bytes at base + *used, and move *used on to the next cache line. With a
@@ -33,8 +43,9 @@ static inline int er_memory_is_fit(const void *memory, size_t memory_size, size_
 static inline void *er_memory_take(char *base, size_t *used, size_t count, size_t size)
 {
     void *place = base == NULL ? NULL : base + *used;
+    const size_t bytes = size != 0 && count > SIZE_MAX / size ? SIZE_MAX : count * size;
 
-    *used += er_memory_round_up(count * size);
+    *used = er_memory_add(*used, er_memory_round_up(bytes));
     return place;
 }
 
@@ -42,7 +53,7 @@ static inline void *er_memory_take(char *base, size_t *used, size_t count, size_
  * than that: take one line more, and tell what to free. For er_*_create only. */
 static inline void *er_memory_allocate(size_t size, void **allocation_out)
 {
-    char *allocation = malloc(size + ER_ALIGNMENT);
+    char *allocation = size > ER_MOST_BYTES ? NULL : malloc(size + ER_ALIGNMENT);
 
     if (allocation == NULL) {
         return NULL;

@@ -10,8 +10,7 @@
 
 enum {
     HEADER_BYTES = 64,
-    FIRST_READ = 4096,          /* bytes of a file's first buffer, at least HEADER_BYTES */
-    MAX_FILE_BYTES = 1 << 30
+    FIRST_READ = 4096           /* bytes of a file's first buffer, at least HEADER_BYTES */
 };
 
 /* Report an error that is no rule of the format. */
@@ -30,13 +29,14 @@ static er_status fail(er_error *error_out, er_status status, uint64_t expected, 
  * never is: the parser refuses it by its length. */
 static int copies(size_t size, uint32_t flags)
 {
-    return (flags & ER_MODEL_BORROW) == 0 && size <= MAX_FILE_BYTES;
+    return (flags & ER_MODEL_BORROW) == 0 && size <= ER_MAX_FILE_BYTES;
 }
 
 /* Bytes of the block that a model takes without its plan: the struct, then the copy of the file. */
 static size_t block_size(size_t size, uint32_t flags)
 {
-    return er_memory_round_up(sizeof(struct er_model)) + (copies(size, flags) ? er_memory_round_up(size) : 0);
+    return er_memory_add(er_memory_round_up(sizeof(struct er_model)),
+                         copies(size, flags) ? er_memory_round_up(size) : 0);
 }
 
 /* The options that are in force, and the kernels they select. */
@@ -64,6 +64,7 @@ er_status er_model_size(const void *data, size_t size, const er_model_options *o
     struct er_model model;
     const er_kernels *kernels;
     uint32_t flags;
+    size_t bytes;
     er_status status;
 
     if (data == NULL || bytes_out == NULL) {
@@ -73,10 +74,15 @@ er_status er_model_size(const void *data, size_t size, const er_model_options *o
     if (status == ER_OK) {
         status = er_format_parse(data, size, &model, error_out);
     }
-    if (status == ER_OK) {
-        *bytes_out = block_size(size, flags) + er_plan_size(&model, kernels);
+    if (status != ER_OK) {
+        return status;
     }
-    return status;
+    bytes = er_memory_add(block_size(size, flags), er_plan_size(&model, kernels));
+    if (bytes > ER_MOST_BYTES) {
+        return fail(error_out, ER_ERROR_MEMORY, bytes, ER_MOST_BYTES);
+    }
+    *bytes_out = bytes;
+    return ER_OK;
 }
 
 /* Parse a file into a model at the start of memory, which is block_size bytes or more. The copy is what is parsed,
@@ -121,8 +127,8 @@ er_status er_model_init(void *memory, size_t memory_size, const void *data, size
         return status;
     }
     plan_size = er_plan_size(model, kernels);
-    if (memory_size - before < plan_size) {
-        return fail(error_out, ER_ERROR_MEMORY, before + plan_size, memory_size);
+    if (!er_memory_is_fit(memory, memory_size, er_memory_add(before, plan_size))) {
+        return fail(error_out, ER_ERROR_MEMORY, er_memory_add(before, plan_size), memory_size);
     }
     model->model_bytes = before + plan_size;
     er_plan_make(model, kernels, plan_size == 0 ? NULL : (char *)memory + before);
@@ -131,7 +137,7 @@ er_status er_model_init(void *memory, size_t memory_size, const void *data, size
 }
 
 /* The size of a plan is known only when the file has been parsed, so it gets memory of its own: to parse twice
- * would take a quarter of the time. */
+ * would take a quarter of the time. What is no model, or not as long as it says, is not copied. */
 er_status er_model_create(const void *data, size_t size, const er_model_options *options,
                           er_model **model_out, er_error *error_out)
 {
@@ -146,6 +152,10 @@ er_status er_model_create(const void *data, size_t size, const er_model_options 
         return fail(error_out, ER_ERROR_ARGUMENT, 0, 0);
     }
     status = read_options(options, &flags, &kernels, error_out);
+    if (status != ER_OK) {
+        return status;
+    }
+    status = er_format_check_length(data, size, error_out);
     if (status != ER_OK) {
         return status;
     }
@@ -164,7 +174,7 @@ er_status er_model_create(const void *data, size_t size, const er_model_options 
         plan = er_memory_allocate(plan_size, &plan_allocation);
         if (plan == NULL) {
             free(allocation);
-            return fail(error_out, ER_ERROR_MEMORY, before + plan_size, 0);
+            return fail(error_out, ER_ERROR_MEMORY, er_memory_add(before, plan_size), 0);
         }
     }
     model->model_bytes = before + plan_size;
@@ -185,7 +195,7 @@ static size_t read_limit(const uint8_t *data, size_t size)
         return size;
     }
     stated = er_read_u32(data + 8);
-    return stated > MAX_FILE_BYTES ? size : (size_t)stated + 1;
+    return stated > ER_MAX_FILE_BYTES ? size : (size_t)stated + 1;
 }
 
 /* Read a file that is open. The buffer grows with what arrives, not with what the file claims to
@@ -205,14 +215,15 @@ static er_status read_stream(FILE *file, uint8_t **data_out, size_t *size_out)
     limit = read_limit(data, size);
     while (size < limit && !feof(file) && !ferror(file)) {
         if (size == capacity) {
-            uint8_t *larger = realloc(data, 2 * capacity);
+            const size_t more = capacity < limit / 2 ? 2 * capacity : limit;
+            uint8_t *larger = realloc(data, more);
 
             if (larger == NULL) {
                 free(data);
                 return ER_ERROR_MEMORY;
             }
             data = larger;
-            capacity *= 2;
+            capacity = more;
         }
         size += fread(data + size, 1, (limit < capacity ? limit : capacity) - size, file);
     }

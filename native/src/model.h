@@ -10,12 +10,6 @@
 #include "kernels/kernels.h"
 #include "memory.h"
 
-enum {
-    ER_MAX_LAYERS = 16,
-    ER_MAX_PLANES = 8,
-    ER_MAX_SIZE = 8192          /* inputs or units of a layer */
-};
-
 /* Values of exporters/FORMAT.md, section 5. */
 enum { ER_LAYER_RNN = 1, ER_LAYER_GRU = 2, ER_LAYER_LSTM = 3, ER_LAYER_DENSE = 4 };
 enum { ER_ACTIVATION_NONE = 0, ER_ACTIVATION_TANH = 1, ER_ACTIVATION_RELU = 2, ER_ACTIVATION_SIGMOID = 3 };
@@ -136,6 +130,10 @@ static inline float er_logit_unit(const struct er_model *model)
 {
     return er_logit_shift(model) == 0 ? 1.0f / 2048.0f : 1.0f / 32768.0f;
 }
+
+/* The rules that need no more of a file than its header and its length, R1 to R4: those that er_format_parse checks
+ * first, before anything is made for the rest. */
+er_status er_format_check_length(const uint8_t *data, size_t size, er_error *error);
 
 /* Check every rule of FORMAT.md over data (not null) and fill in *model (pointers into data);
  * model_bytes, allocations, kernels and all that belongs to a plan (plan.h) become zero. Does no I/O and
