@@ -251,6 +251,8 @@ def bad():
     rnn = model([layer(numbers, "rnn", ["ternary"], 3, 2)]).to_bytes()
     gru = model([layer(numbers, "gru", ["ternary"], 3, 2)]).to_bytes()
     shared = model([with_shared_scale(layer(numbers, "gru", ["ternary"], 3, 2), 4)]).to_bytes()
+    state = np.arange(4, dtype=np.int16)
+    initial = model([layer(numbers, "lstm", ["ternary"], 3, 2, initial_state=state)]).to_bytes()
     full = ModelFile(
         np.ones(4, np.float32),
         np.zeros(4, np.float32),
@@ -273,6 +275,7 @@ def bad():
     add(2, "magic", patched(tiny, 0, "4s", b"ERNM"))
     add(2, "other_file", b"RIFF")
     add(3, "major", patched(tiny, 4, "H", 2))
+    add(3, "major_0", patched(tiny, 4, "H", 0))
     add(3, "minor", patched(tiny, 6, "H", 1))
     add(4, "size_zero", patched(tiny, 8, "I", 0))
     add(4, "size_odd", patched(tiny, 8, "I", len(tiny) + 1))
@@ -310,35 +313,55 @@ def bad():
     add(11, "layer_long", replaced(tiny, b"LAYR", sections(tiny)[1][1] + b"\0"))
     add(11, "layer_short", replaced(tiny, b"LAYR", sections(tiny)[1][1][:-1]))
     add(11, "layer_no_matrix", replaced(tiny, b"LAYR", sections(tiny)[1][1][:63]))
+    add(11, "layer_no_header", replaced(tiny, b"LAYR", sections(tiny)[1][1][:31]))
+    add(11, "labels_no_count", replaced(full, b"LABL", contents[b"LABL"][:3]))
     add(11, "labels_endless", replaced(full, b"LABL", contents[b"LABL"][:-1]))
     add(11, "labels_long", replaced(full, b"LABL", contents[b"LABL"] + b"\0"))
     add(11, "frontend_long", replaced(full, b"FRNT", contents[b"FRNT"] + b"\0"))
     add(11, "decoder_short", replaced(full, b"DECO", contents[b"DECO"][:-1]))
+    add(11, "decoder_no_header", replaced(full, b"DECO", contents[b"DECO"][:15]))
+    add(11, "metadata_long", replaced(full, b"META", contents[b"META"] + b"\0"))
     add(11, "metadata_short", replaced(full, b"META", contents[b"META"][:3]))
     wide = struct.unpack_from("<I", tiny, layr_entry + 8)[0]
     add(12, "after_table", patched(tiny, inpt - 1, "B", 1))
     add(12, "after_section", patched(tiny, layr + wide, "B", 1))
     add(12, "between_blocks", patched(tiny, layr + 127, "B", 1))
-    for what, value in (("nan", np.nan), ("infinite", np.inf), ("large", 2.0**24 * 1.0001)):
+    add(12, "before_weights", patched(rnn, layr + 127, "B", 1))
+    add(12, "before_bias", patched(tiny, layr + 191, "B", 1))
+    size = struct.unpack_from("<I", initial, layr_entry + 8)[0]
+    add(12, "before_initial_state", patched(initial, layr + size - 9, "B", 1))
+    values = (
+        ("nan", np.nan),
+        ("infinite", np.inf),
+        ("large", 2.0**24 * 1.0001),
+        ("negative", -(2.0**24) * 1.0001),
+    )
+    for what, value in values:
         add(13, what, patched(tiny, inpt + 16 + 4 * 3, "f", value))
     add(14, "profile", patched(tiny, inpt + 4, "I", 3))
+    add(14, "profile_0", patched(tiny, inpt + 4, "I", 0))
     add(14, "table", patched(tiny, inpt + 8, "I", 0))
+    add(14, "table_above", patched(tiny, inpt + 8, "I", 0xFFFFFFFF))
     add(14, "table_of_another_profile", patched(tiny, inpt + 4, "I", 2))
     add(15, "kind_0", patched(tiny, layr, "B", 0))
     add(15, "kind_5", patched(tiny, layr, "B", 5))
     add(15, "matrix_count", patched(tiny, layr + 3, "B", 2))
+    add(15, "no_matrix", patched(tiny, layr + 3, "B", 0))
     add(16, "dense", patched(tiny, layr + 1, "B", 4))
     add(16, "rnn", patched(rnn, layr + 1, "B", 0))
     add(16, "gru", patched(gru, layr + 1, "B", 1))
     add(17, "input_0", patched(tiny, inpt, "I", 0))
     add(17, "input_8193", patched(tiny, inpt, "I", 8193))
     add(17, "units_0", patched(tiny, layr + 8, "I", 0))
+    add(17, "layer_input_0", patched(tiny, layr + 4, "I", 0))
+    add(17, "layer_input_8193", patched(tiny, layr + 4, "I", 8193))
     add(17, "units_8193", patched(tiny, layr + 8, "I", 8193))
     square = sections(model([layer(numbers, "dense", ["ternary"], 1, 1)]).to_bytes())
     add(17, "17_layers", _join([square[0]] + [square[1]] * 17))
     add(17, "no_layer", _join(square[:1]))
     add(17, "no_layer_but_labels", _join([square[0], (b"LABL", b"\0\0\0\0")]))
     add(18, "input", patched(tiny, layr + 4, "I", 4))
+    add(18, "input_less", patched(tiny, layr + 4, "I", 2))
     add(18, "second_layer", _join(sections(tiny) + sections(tiny)[1:]))
     add(19, "reset_before_of_rnn", patched(rnn, layr + 2, "B", 1))
     add(19, "shared_scale_of_dense", patched(tiny, layr + 2, "B", 2))
@@ -349,6 +372,8 @@ def bad():
     scale = shared[layr + 128 + 64 * 4]
     add(19, "shared_scales", patched(shared, layr + 128 + 64 * 4, "B", scale ^ 1))
     add(20, "rows", patched(tiny, layr + 32 + 8, "I", 3))
+    add(20, "rows_less", patched(tiny, layr + 32 + 8, "I", 1))
+    add(20, "columns_more", patched(tiny, layr + 32 + 12, "I", 4))
     add(20, "columns", patched(tiny, layr + 32 + 12, "I", 2))
     add(21, "encoding_0", patched(tiny, layr + 32, "B", 0))
     add(21, "encoding_4", patched(tiny, layr + 32, "B", 4))
@@ -380,6 +405,7 @@ def bad():
         return struct.pack("<I", len(texts)) + b"".join(text + b"\0" for text in texts)
 
     add(28, "count", replaced(full, b"LABL", labels(b"a", b"b", b"c")))
+    add(28, "count_less", replaced(full, b"LABL", labels(b"a")))
     add(28, "empty", replaced(full, b"LABL", labels(b"a", b"")))
     add(28, "long", replaced(full, b"LABL", labels(b"a" * 256, b"b")))
     add(28, "repeated", replaced(full, b"LABL", labels(b"a", b"a")))
@@ -394,32 +420,49 @@ def bad():
     frnt = place(full, b"FRNT")[1]
     for what, offset, code, value in (
         ("rate", 0, "I", 8000),
+        ("rate_above", 0, "I", 44100),
         ("window", 4, "I", 513),
+        ("window_31", 4, "I", 31),
         ("hop", 8, "I", 15),
+        ("hop_above_window", 8, "I", 411),
         ("fft_size", 12, "I", 513),
+        ("fft_size_4096", 12, "I", 4096),
         ("filters", 16, "I", 81),
+        ("filters_7", 16, "I", 7),
         ("cepstra", 20, "I", 33),
+        ("cepstra_0", 20, "I", 0),
         ("delta_order", 24, "I", 3),
         ("stack", 28, "I", 0),
+        ("stack_5", 28, "I", 5),
         ("subtract_mean", 32, "I", 2),
         ("preemphasis", 36, "f", np.nan),
+        ("preemphasis_above", 36, "f", 1.5),
+        ("preemphasis_below", 36, "f", -0.5),
         ("low", 40, "f", -1.0),
+        ("low_above", 40, "f", 8000.5),
         ("low_above_high", 40, "f", 6800.0),
         ("high", 44, "f", 8000.5),
+        ("high_below", 44, "f", -1.0),
         ("log_floor", 48, "f", 0.0),
+        ("log_floor_above", 48, "f", 2e10),
         ("mean", 52, "f", 1.1e6),
+        ("mean_below", 52, "f", -1.1e6),
         ("mean_beyond", 52 + 4 * 4, "f", -0.0),
         ("filters_coincide", 16, "I", 80),
     ):
         add(29, what, patched(full, frnt + offset, code, value))
     add(30, "features", patched(full, frnt + 20, "I", 5))
+    add(30, "features_less", patched(full, frnt + 20, "I", 3))
     deco = place(full, b"DECO")[1]
     add(31, "blank", patched(full, deco, "H", 2))
     add(31, "unknown", patched(full, deco + 2, "H", 2))
     add(31, "unknown_is_blank", patched(full, deco + 2, "H", 0))
     add(31, "threshold", patched(full, deco + 4, "f", 1.5))
+    add(31, "threshold_below", patched(full, deco + 4, "f", -0.5))
     add(31, "threshold_nan", patched(full, deco + 4, "f", np.nan))
     add(31, "delay", patched(full, deco + 8, "h", -2001))
+    add(31, "delay_above", patched(full, deco + 8, "h", 2001))
+    add(31, "count_less", patched(full, deco + 12, "I", 1))
     add(31, "count", patched(full, deco + 12, "I", 3))
 
     def pairs(*texts):

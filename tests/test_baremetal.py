@@ -13,8 +13,8 @@ from baremetal import M0, M4, M4_SOFT
 from count_instructions import MARKERS
 from make_golden import GOLDEN
 from measure_baremetal import LARGE, SMALL, measure, pcm, quantized_features
+from sanitizers import library_sources
 from targets import NATIVE, ROOT
-from test_corruption import library_sources
 
 from edge_runtime import Model
 from edge_runtime._native import ffi

@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 
-import builds
 import pytest
+import sanitizers
+from sanitizers import library_sources
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "native"
@@ -20,33 +21,12 @@ FLAGS = (
 THOROUGH = ("stack_mixed_full", "gru_ternary_small", "lstm_pow2_shared")
 
 
-def library_sources():
-    """The C files of the library, as native/CMakeLists.txt lists them."""
-    text = (NATIVE / "CMakeLists.txt").read_text(encoding="utf-8")
-    return [NATIVE / name for name in sorted(set(re.findall(r"\bsrc/[\w/]+\.c\b", text)))]
-
-
-def build_program(program, command):
-    """Path of a program of native/tests, built by a compiler with its options, with the library's sources."""
-    command = [*command, f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'src'}"]
-    sources = [NATIVE / "tests" / f"{program}.c", *library_sources()]
-    command += [*builds.objects(f"{program}_objects", command, dict.fromkeys(sources, ())), "-o"]
-    return builds.once(program, lambda path: subprocess.run([*command, path], check=True))
-
-
 @pytest.fixture(scope="module")
-def check_corruption(tmp_path_factory):
+def check_corruption():
     """The program, built with sanitizers."""
-    compiler = shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    folder = tmp_path_factory.mktemp("corruption")
-    empty = folder / "empty.c"
-    empty.write_text("int main(void) { return 0; }\n")
-    probe = [compiler, *FLAGS, str(empty), "-o", str(folder / "empty")]
-    if subprocess.run(probe, capture_output=True).returncode != 0:
-        pytest.skip(f"{compiler} has no address and undefined-behavior sanitizers")
-    return build_program("check_corruption", [compiler, *FLAGS])
+    build = sanitizers.BUILDS["address"]
+    sanitizers.needs(build)
+    return sanitizers.program(build, "check_corruption", sources=())
 
 
 def run(program, *arguments):

@@ -18,8 +18,8 @@ import targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import KERNELS, assert_library_equals_reference, random_inputs, random_int16, random_model
+from sanitizers import library_sources
 from targets import TARGETS
-from test_corruption import library_sources
 from test_no_multiply import SETS, kernel_sources
 
 import edge_runtime
