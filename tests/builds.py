@@ -11,7 +11,8 @@ import pathlib
 import subprocess
 import tempfile
 
-#: Names the folder that the processes of a run share; tests/conftest.py makes it.
+#: Names the folder that the processes of a run share; tests/conftest.py makes it. Who names one keeps what was built
+#: for the next run, and empties it when C or options changed.
 VARIABLE = "EDGE_RUNTIME_TEST_BUILDS"
 
 

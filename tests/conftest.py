@@ -27,8 +27,8 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config):
-    """Make the folder of tests/builds.py; worker processes inherit its name."""
-    if hasattr(config, "workerinput"):
+    """Make the folder of tests/builds.py, unless one is named; worker processes inherit its name."""
+    if hasattr(config, "workerinput") or builds.VARIABLE in os.environ:
         return
     shared = tempfile.TemporaryDirectory(prefix="edge_runtime_builds_")
     config.add_cleanup(shared.cleanup)

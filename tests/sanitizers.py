@@ -13,6 +13,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 
 import builds
 import pytest
@@ -20,7 +21,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "native"
 WARNINGS = "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
-COMMON = f"-std=c11 -g -O1 -ffp-contract=off -fno-omit-frame-pointer -fno-optimize-sibling-calls {WARNINGS}"
+COMMON = (
+    f"-std=c11 -g -O1 -fPIC -ffp-contract=off -fno-omit-frame-pointer -fno-optimize-sibling-calls {WARNINGS}"
+)
 #: Instruction sets that native/CMakeLists.txt has kernels for, by platform.machine() of the processor.
 ISAS = {"x86_64": ("AVX2", "AVX512BW", "AVX512"), "aarch64": ("NEON",)}
 
@@ -36,6 +39,10 @@ class Build:
     environment: tuple = ()  #: pairs
     processor: str = "x86_64"
     link: str = ""
+    runtime: str = (
+        ""  #: library that a program without sanitizers, Python, is started with to load one that has them
+    )
+    isas: tuple | None = None  #: kernels that are in it; None: all of the processor
 
     @property
     def compiler(self):
@@ -62,7 +69,13 @@ BUILDS = {
             "-fsanitize=undefined,float-divide-by-zero,local-bounds,nullability,implicit-conversion,"
             "integer-divide-by-zero,signed-integer-overflow -fno-sanitize-recover=all",
         ),
-        Build("thread", ("gcc", *CLANG), "-fsanitize=thread -pthread"),
+        Build(
+            "thread",
+            ("gcc", *CLANG),
+            "-fsanitize=thread -pthread",
+            environment=(("TSAN_OPTIONS", "halt_on_error=1"),),
+            runtime="libtsan.so",
+        ),
         Build(
             "memory",
             CLANG,
@@ -99,8 +112,12 @@ def library_sources():
     return [NATIVE / name for name in sorted(set(re.findall(r"\bsrc/[\w/]+\.c\b", text)))]
 
 
-def _sources(processor):
-    """dict: C file of the library for a processor to its own options."""
+def _isas(build):
+    return ISAS[build.processor] if build.isas is None else build.isas
+
+
+def _sources(build):
+    """dict: C file of the library in a build to its own options."""
     text = (NATIVE / "CMakeLists.txt").read_text(encoding="utf-8")
     lists = {name: words.split() for name, words in re.findall(r"^set\((ER_\w+)\s([^)]*)\)", text, re.M)}
     own = {}
@@ -108,11 +125,10 @@ def _sources(processor):
         for isa in isas:
             files = [*lists[f"ER_{isa}_SOURCES"], *lists[f"ER_{isa}_FLOATS"]]
             own |= {NATIVE / file: (isa, lists[f"ER_{isa}_FLAGS"]) for file in files if file.endswith(".c")}
-    wanted = ISAS[processor]
     return {
         source: own.get(source, ("", ()))[1]
         for source in library_sources()
-        if source not in own or own[source][0] in wanted
+        if source not in own or own[source][0] in _isas(build)
     }
 
 
@@ -144,10 +160,41 @@ def missing(build):
 
 def library(build):
     """Paths of the library's objects."""
-    defined = [f"-DER_KERNELS_{isa}" for isa in ISAS[build.processor]]
+    defined = [f"-DER_KERNELS_{isa}" for isa in _isas(build)]
     includes = [f"-I{NATIVE / part}" for part in ("include", "src")]
-    command = [build.compiler, *COMMON.split(), *build.options.split(), *defined, *includes]
-    return builds.objects(f"{build.name}_library", command, _sources(build.processor))
+    command = [
+        build.compiler,
+        *COMMON.split(),
+        *build.options.split(),
+        "-fvisibility=hidden",
+        *defined,
+        *includes,
+    ]
+    return builds.objects(f"{build.name}_library", command, _sources(build))
+
+
+def shared_library(build):
+    """Path of the shared library, for Python."""
+    command = [build.compiler, *build.options.split(), "-shared", *library(build), "-o"]
+    return builds.once(f"{build.name}.so", lambda path: subprocess.run([*command, path], check=True))
+
+
+def run_python(build, *arguments):
+    """The finished process of this Python with the library of a build, its output as text."""
+    runtime = subprocess.run(
+        [build.compiler, f"-print-file-name={build.runtime}"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    environment = {**os.environ, **dict(build.environment)}
+    # Python leaks by design, and its own allocator would hide where its objects end.
+    environment["ASAN_OPTIONS"] = "detect_leaks=0:allocator_may_return_null=1"
+    environment |= {
+        "LD_PRELOAD": runtime,
+        "PYTHONMALLOC": "malloc",
+        "EDGE_RUNTIME_LIBRARY": str(shared_library(build)),
+    }
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
 
 
 def program(build, name, sources=("files",), options=()):

@@ -88,6 +88,7 @@ def test_every_allocation_fails_once(program, models, record_property):
     )
     assert {name for name, _, _ in counts} == {
         "model",
+        "borrowing model",
         "model from a file",
         "stream",
         "resampler",

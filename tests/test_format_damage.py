@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Damaged files: the codec in Python and the parser in C find the same fault in the same place."""
 
+import itertools
+
 import make_golden
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime import FormatError
 from edge_runtime._native import ffi, lib
-from edge_runtime.format import ModelFile
+from edge_runtime.format import ModelFile, _join
 
 
 def c_verdict(data):
@@ -95,3 +98,87 @@ def test_both_parsers_agree_on_noise(data):
     assert python_verdict(data) == c_verdict(data)
     data = b"ERNN\x01\0\0\0" + data
     assert python_verdict(data) == c_verdict(data)
+
+
+# ---------------------------------------------------------------------------------------- sections
+
+FULL = (make_golden.GOLDEN / "stack_mixed_full.ernn").read_bytes()
+SECTIONS = make_golden.sections(FULL)
+#: Index of a section; the layer has three inputs and outputs, so that it may follow itself, or be missing.
+LAST_LAYER = 3
+
+
+def refused_by(sections):
+    """The rule by which both parsers refuse a file of these sections."""
+    data = _join(sections)
+    verdict = c_verdict(data)
+    assert verdict is not None
+    assert python_verdict(data) == verdict
+    return verdict[1]
+
+
+@pytest.mark.parametrize("index", range(len(SECTIONS)), ids=lambda i: f"{i}_{SECTIONS[i][0].decode()}")
+def test_section_of_another_length_is_refused(index):
+    section_type, contents = SECTIONS[index]
+
+    def with_contents(new):
+        return [*SECTIONS[:index], (section_type, new), *SECTIONS[index + 1 :]]
+
+    assert refused_by(with_contents(b"")) == 10
+    for length in range(1, len(contents)):
+        assert refused_by(with_contents(contents[:length])) == 11, length
+    for more in (b"\0", b"\1", bytes(64), b"\xff" * 64, contents):
+        assert refused_by(with_contents(contents + more)) == 11, more
+
+
+def test_section_left_out_is_refused():
+    for index, (section_type, _) in enumerate(SECTIONS):
+        sections = SECTIONS[:index] + SECTIONS[index + 1 :]
+        if section_type in (b"DECO", b"META") or index == LAST_LAYER:  # makes another legal model
+            assert c_verdict(_join(sections)) is None
+        else:
+            assert refused_by(sections) in (9, 18), section_type
+
+
+def test_repeated_section_is_refused():
+    for index, section in enumerate(SECTIONS):
+        for place in range(len(SECTIONS) + 1):
+            sections = [*SECTIONS[:place], section, *SECTIONS[place:]]
+            if index == LAST_LAYER and place - index in (0, 1):
+                assert c_verdict(_join(sections)) is None
+            else:
+                assert refused_by(sections) in (9, 17, 18), (index, place)
+
+
+def test_reordered_sections_are_refused():
+    for a, b in itertools.combinations(range(len(SECTIONS)), 2):
+        sections = list(SECTIONS)
+        sections[a], sections[b] = sections[b], sections[a]
+        assert refused_by(sections) in (9, 17, 18), (a, b)
+
+
+def test_exchanged_table_entries_are_refused():
+    """The sections stay where they are; the table says otherwise."""
+    for a, b in itertools.combinations(range(len(SECTIONS)), 2):
+        for first, count in ((0, 4), (4, 4), (8, 4), (4, 8), (0, 16)):  # type, offset, size, place, all
+            data = bytearray(FULL)
+            one, other = (slice(64 + 16 * i + first, 64 + 16 * i + first + count) for i in (a, b))
+            data[one], data[other] = data[other], data[one]
+            if bytes(data) == FULL:
+                continue
+            data = make_golden.with_crc(bytes(data))
+            assert c_verdict(data) is not None, (a, b, first)
+            assert python_verdict(data) == c_verdict(data)
+
+
+def test_every_other_length_is_refused():
+    for size in range(len(FULL) + 130):
+        cut = (FULL + bytes(130))[:size]
+        if size == len(FULL):
+            continue
+        assert c_verdict(cut) is not None
+        assert python_verdict(cut) == c_verdict(cut)
+        if size >= 64:  # header and checksum say that it is right
+            cut = make_golden.with_crc(cut[:8] + size.to_bytes(4, "little") + cut[12:])
+            assert c_verdict(cut) is not None
+            assert python_verdict(cut) == c_verdict(cut)

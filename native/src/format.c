@@ -552,7 +552,7 @@ er_status er_format_check_length(const uint8_t *data, size_t size, er_error *err
 
     memset(&parser, 0, sizeof parser);
     parser.data = data;
-    parser.size = size;
+    parser.size = size <= INT64_MAX ? size : INT64_MAX;     /* no memory is that large */
     status = check_length(&parser);
     if (status != ER_OK && error != NULL) {
         *error = parser.error;
@@ -569,7 +569,7 @@ er_status er_format_parse(const uint8_t *data, size_t size, struct er_model *mod
     memset(&parser, 0, sizeof parser);
     memset(model, 0, sizeof *model);
     parser.data = data;
-    parser.size = size;
+    parser.size = size <= INT64_MAX ? size : INT64_MAX;     /* no memory is that large */
     parser.model = model;
     status = parse_header(&parser);
     if (status == ER_OK) {

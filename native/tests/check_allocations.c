@@ -193,6 +193,16 @@ static er_status make_model(const bench *b, void **out, er_error *error)
     return status;
 }
 
+static er_status make_borrowing_model(const bench *b, void **out, er_error *error)
+{
+    const er_model_options options = { ER_MODEL_BORROW, b->kernel };
+    er_model *model = *out;
+    const er_status status = er_model_create(b->data, b->size, &options, &model, error);
+
+    *out = model;
+    return status;
+}
+
 static er_status make_model_from_file(const bench *b, void **out, er_error *error)
 {
     const er_model_options options = { 0, b->kernel };
@@ -342,6 +352,7 @@ static const struct kind {
     unsigned long least;        /* allocations */
 } kinds[] = {
     { "model", make_model, use_model, 1 },
+    { "borrowing model", make_borrowing_model, use_model, 1 },
     { "model from a file", make_model_from_file, use_model, 5 },
     { "stream", make_stream, use_stream, 1 },
     { "resampler", make_resampler, use_resampler, 1 },
