@@ -3,20 +3,13 @@
 
 import pathlib
 import re
-import shutil
 import subprocess
 
 import pytest
 import sanitizers
-from sanitizers import library_sources
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-NATIVE = ROOT / "native"
 GOLDEN = ROOT / "tests" / "golden"
-FLAGS = (
-    "-std=c11 -g -O1 -ffp-contract=off -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror "
-    "-fsanitize=address,undefined -fno-sanitize-recover=all"
-).split()
 #: Files of which every byte takes every value; of the others, every 16th value.
 THOROUGH = ("stack_mixed_full", "gru_ternary_small", "lstm_pow2_shared")
 
