@@ -135,6 +135,22 @@ def test_interrupted_training_goes_on_to_the_same_network(data, monkeypatch):
     np.testing.assert_allclose(np.array(parts["curve"])[:, 2], np.array(whole["curve"])[:, 2], rtol=1e-5)
 
 
+def test_streams_begin_anew_at_the_end(data, monkeypatch):
+    begun, states = [], []
+    begin_anew = characters._Run.begin_anew
+
+    def seen(run, probability, generator):
+        begin_anew(run, probability, generator)
+        begun.append(run.step)
+        states.append(run.state[0][1][0].abs().sum(1))
+
+    monkeypatch.setattr(characters._Run, "begin_anew", seen)
+    trained(dataclasses.replace(ROW, budget={**ROW.budget, "anew": 0.5}), data, "row")
+    assert begun == list(range(105, 120))
+    zero = torch.stack(states) == 0
+    assert 0.3 < zero.float().mean() < 0.7
+
+
 def test_steps_without_finite_gradient_are_left_out(data, monkeypatch):
     clip = torch.nn.utils.clip_grad_norm_
     norms = iter([float("inf"), float("nan")])

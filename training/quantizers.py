@@ -121,9 +121,20 @@ def octaves_or_zero(ratio, draw=None):
 _RULES = {"binary": binarize, "ternary": ternarize, "pow2": octaves_or_zero}
 
 
+class _StraightThrough(torch.autograd.Function):
+    # `masters + (levels - masters).detach()` without its passes over all weights.
+    @staticmethod
+    def forward(ctx, levels, masters):
+        return levels.view_as(levels)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None, grad
+
+
 def straight_through(levels, masters):
     """Return the levels' values with the masters' gradient."""
-    return masters + (levels - masters).detach()
+    return _StraightThrough.apply(levels, masters)
 
 
 def glorot_bound(fan_in, fan_out):
@@ -191,7 +202,8 @@ class WeightMethod:
             draw = torch.rand(ratio.shape, generator=generator, device=ratio.device)
         if self.rule == "exponential":
             return exponentiate(ratio, 0, draw=draw)
-        return _RULES[self.rule](ratio, draw) / LARGEST[self.rule]
+        levels = _RULES[self.rule](ratio, draw)
+        return levels if LARGEST[self.rule] == 1 else levels / LARGEST[self.rule]
 
 
 METHODS = {
