@@ -52,6 +52,7 @@ def draw(experiments):
         "svg.hashsalt": "edge_runtime",
         "svg.fonttype": "none",
         "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -79,6 +80,8 @@ def _svg(figure):
     written = io.StringIO()
     figure.savefig(written, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", written.getvalue(), flags=re.DOTALL)
+    text = re.sub(r"(\d\.\d)\d+", r"\1", text)  # tenths of a point are enough
+    text = re.sub(r' transform="rotate\(-?0 [^"]*"', "", text)
     return re.sub(r"\s*\n\s*", "\n", text).encode()
 
 
@@ -214,6 +217,7 @@ def _histograms(Figure, experiment):
     shown = {
         name: next((r["histograms"] for _, r in treatment.rows if "histograms" in r), None)
         for name, treatment in experiment.treatments.items()
+        if not treatment.rows[0][0].stochastic
     }
     shown = {name: histograms for name, histograms in shown.items() if histograms}
     if not shown:
@@ -229,7 +233,8 @@ def _histograms(Figure, experiment):
             )
             cell.set_yticks([])
             cell.locator_params(axis="x", nbins=3)
-            cell.tick_params(labelsize=7)
+            cell.tick_params(labelsize=7, bottom=False)
+            cell.spines["left"].set_visible(False)
         line[0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
     for cell, (time, kind) in zip(axes[0], columns, strict=True):
         cell.set_title(f"{kind}, {time} training", fontsize=9)
@@ -262,7 +267,9 @@ def _literature(Figure, experiments):
         found = experiment.estimate(label)
         if found is not None:
             size = treatment.mean("float_bytes" if treatment.method == "float" else "bytes")
-            axes.plot(size / 1000, found.mean, label=None if label in named else label, **style)
+            place = size / 1000, found.mean
+            axes.plot(*place, label=None if label in named else label, **style)
+            axes.annotate(experiment.network, place, (5, 3), textcoords="offset points", fontsize=6)
             named.add(label)
     axes.set(xlabel="KB (of the file; published: of the recurrent layer)", ylabel="bits per character, test")
     for axis in (axes.xaxis, axes.yaxis):

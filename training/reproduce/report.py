@@ -13,8 +13,9 @@ by torch, and by the C runtime with the packed file, which executes no multiply 
 
 Scores are means ± the standard error over seeds (a variance of one run, pooled over folds, over the runs; ~: one run, with
 float32's variance). *Against float32* is the difference in the table's metric, positive where the quantized network is
-better, ± the greater of its standard errors over seeds and over folds. *Differ*: decisions of the test split that torch and
-the C runtime make differently. *Exact*: decisions in which the NumPy reference and the C runtime differ, of those compared.
+better, ± the greater of its standard errors over seeds and over folds. *Differ*: decisions of the test split that torch, in float32,
+and the C runtime, in integers, make differently; plain binary networks amplify every rounding. *Exact*: decisions in which
+the NumPy reference and the C runtime differ, of those compared.
 """
 
 _METHODS = {
