@@ -77,7 +77,7 @@ def _split(inputs, attributes):
         size = -(-x.shape[axis] // count)
         sizes = [size] * (count - 1) + [x.shape[axis] - size * (count - 1)]
     if min(sizes) < 0 or sum(sizes) != x.shape[axis]:
-        raise GlueError(f"parts {list(sizes)} of an axis of size {x.shape[axis]}")
+        raise GlueError(f"parts {[int(n) for n in sizes]} of an axis of size {x.shape[axis]}")
     return np.split(x, np.cumsum(sizes)[:-1], axis)
 
 

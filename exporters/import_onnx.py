@@ -205,9 +205,6 @@ class _Walk:
     def _apply(self, node):
         if node.domain not in ("", "ai.onnx"):
             refuse(node_name(node), f"operator of domain {node.domain} is not supported")
-        for key in node.input:
-            if key not in self._values:
-                refuse(node_name(node), f"input {key} is not computed before it")
         attributes = {a.name: _attribute(node, a) for a in node.attribute}
         inputs = [self._values[key] for key in node.input]
         signals = [i for i, v in enumerate(inputs) if isinstance(v, Signal)]

@@ -1,0 +1,884 @@
+# SPDX-License-Identifier: MIT
+"""ONNX graphs by hand: what the importer must refuse by the name of a node, and unusual forms that it must take."""
+
+import re
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from test_from_onnx import TOLERANCE, refusal, run_network, run_steps, session, single_step_cell, stack  # noqa: E402
+
+from exporters import from_onnx  # noqa: E402
+from exporters.graph import Dense, ImportRefusedError, Network  # noqa: E402
+
+UNITS, INPUTS = 4, 3  # of single_step_cell
+
+
+def floats(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def value_info(name, rank=3):
+    """An output with all its axes left open."""
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{name}_{i}" for i in range(rank)])
+
+
+def graph_of(nodes, weights=(), inputs=None, outputs=("y",), opset=17, rank=3):
+    """A model of nodes (operator, inputs, outputs[, attributes])."""
+    made = [
+        helper.make_node(
+            op, takes.split(" ") if takes else [], gives.split(), name=f"n{i}", **(rest[0] if rest else {})
+        )
+        for i, (op, takes, gives, *rest) in enumerate(nodes)
+    ]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in dict(weights).items()]
+    inputs = inputs or {"x": ("a", "b", 5)}
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
+    ends = [value_info(name, rank) for name in outputs]
+    graph = helper.make_graph(made, "test", values, ends, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def assert_equals_onnxruntime(model, x, layers=None):
+    network = from_onnx(model)
+    [want] = session(model).run(None, {"x": x})
+    found = network.run(x) if x.ndim == 2 else run_network(network, x)
+    np.testing.assert_allclose(found, want, atol=TOLERANCE)
+    if layers is not None:
+        assert [type(layer).__name__ for layer in network.layers] == layers
+    return network
+
+
+def with_weight(model, position, array):
+    tensor = model.graph.initializer[position]
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return model
+
+
+def with_input(model, position, name, array):
+    """Give the recurrent node a constant input at a position."""
+    model.graph.initializer.append(numpy_helper.from_array(array, name))
+    node = model.graph.node[0]
+    node.input.extend([""] * (position - len(node.input)) + [name])
+    return model
+
+
+def gru():
+    return stack("GRU", 1, np.random.default_rng(0))
+
+
+def shaped(model, *dims):
+    """Fix axes of the input: a number each, None to leave it open."""
+    for dim, n in zip(model.graph.input[0].type.tensor_type.shape.dim, dims, strict=False):
+        if n is not None:
+            dim.dim_value = n
+    return model
+
+
+def rank_2():
+    model = gru()
+    del model.graph.input[0].type.tensor_type.shape.dim[1]
+    return model
+
+
+RECURRENT = [
+    (rank_2, "layer0 (GRU): expected an input of 3 dimensions, found (11, 5)"),
+    (lambda: stack("GRU", 1, np.random.default_rng(0), clip=0.0), "layer0 (GRU): attribute clip"),
+    (
+        lambda: with_weight(gru(), 1, floats(1, 24, 7)),
+        "R: expected shape (1, 3 * hidden, hidden), found (1, 24, 7)",
+    ),
+    (lambda: with_weight(gru(), 1, floats(2, 24, 8)), "R: expected shape"),
+    (lambda: with_weight(gru(), 1, floats(24, 8)), "R: expected shape"),
+    (
+        lambda: with_weight(gru(), 0, floats(1, 23, 5)),
+        "weights W: expected shape (1, 24, inputs), found (1, 23, 5)",
+    ),
+    (lambda: with_weight(gru(), 0, floats(24, 5)), "weights W: expected shape"),
+    (lambda: with_weight(gru(), 0, floats(1, 24, 4)), "weights (24, 4) do not fit 5 features"),
+    (lambda: with_weight(gru(), 2, floats(1, 47)), "biases B: expected shape (1, 48), found (1, 47)"),
+    (lambda: with_input(gru(), 5, "h", floats(2, 8)), "initial state of shape (2, 8)"),
+    (lambda: with_input(gru(), 5, "h", floats(2, 2, 8)), "initial state of shape (2, 2, 8)"),
+    (
+        lambda: with_input(shaped(gru(), None, 2), 5, "h", floats(1, 3, 8)),
+        "initial h: expected (batch, units) = (2, 8)",
+    ),
+    (
+        lambda: with_input(shaped(gru(), None, 2), 5, "h", floats(1, 2, 8)),
+        "initial h is not finite or differs",
+    ),
+    (
+        lambda: with_input(shaped(gru(), 3), 4, "lengths", np.array([3, 2, 3], np.int32)),
+        "sequence_lens that end",
+    ),
+]
+
+
+@pytest.mark.parametrize("make, reason", RECURRENT)
+def test_recurrent_layers_that_do_not_fit_are_refused(make, reason):
+    message = refusal(make())
+    assert reason in message and "layer0 (GRU)" in message
+
+
+W53 = {"w": floats(5, 3)}
+FLAT = {"x": ("a", 5)}  # of networks without a recurrent layer
+OF_ROWS = ("after a softmax", "its own length")
+CASES = {
+    "transposed input": ([("Gemm", "x w", "y", {"transA": 1})], W53, "n0 (Gemm): transA"),
+    "computed divisor": (
+        [("Sigmoid", "x", "s"), ("Div", "x s", "y")],
+        {},
+        "n1 (Div): division by a computed tensor",
+    ),
+    "constant over computed": (
+        [("Div", "w x", "y")],
+        {"w": floats(5)},
+        "n0 (Div): division by a computed tensor",
+    ),
+    "computed weights": ([("MatMul", "x x", "y")], {}, "n0 (MatMul): input 1 (x) is computed"),
+    "weights along batches": (
+        [("MatMul", "x w", "y")],
+        {"w": floats(3, 5, 3)},
+        "n0 (MatMul): weights of shape (3, 5, 3): expected two dimensions",
+    ),
+    "vector of weights": ([("MatMul", "x w", "y")], {"w": floats(5)}, "n0 (MatMul): weights of shape (5,)"),
+    "weights of another size": (
+        [("MatMul", "x w", "y")],
+        {"w": floats(4, 3)},
+        "weights (3, 4) do not fit 5 features",
+    ),
+    "weights of another size, after a product": (
+        [("Sigmoid", "x", "s"), ("Mul", "x s", "p"), ("MatMul", "p w", "y")],
+        {"w": floats(4, 3)},
+        "weights (3, 4) do not fit 5 features",
+    ),
+    "activation of a constant": (
+        [("Relu", "w", "c"), ("MatMul", "c v", "y")],
+        {"w": floats(2, 5), "v": floats(5, 3)},
+        "n0",
+    ),
+    "layer of a constant only": (
+        [("MatMul", "c w", "y")],
+        {"c": floats(2, 5), "w": floats(5, 3)},
+        "at a constant",
+    ),
+    "output of a constant": ([("Identity", "w", "y")], W53, "y: an output that does not depend on an input"),
+    "no layer": ([("Identity", "x", "y")], {}, "no layer found"),
+    "no output": (
+        [("MatMul", "x w", "p"), ("Slice", "p begin begin", "y")],
+        {**W53, "begin": np.array([0])},
+        "y: an output of size 0",
+    ),
+    "no input": (
+        [("Slice", "x begin begin", "p"), ("MatMul", "p w", "y")],
+        {**W53, "begin": np.array([0])},
+        "n1 (MatMul): its input is empty",
+    ),
+    "two tensors side by side": (
+        [("Tanh", "x", "t"), ("Concat", "x t", "p", {"axis": 2}), ("MatMul", "p w", "y")],
+        {"w": floats(10, 3)},
+        "n2 (MatMul): its input mixes several tensors",
+    ),
+    "a tensor beside a constant": (
+        [("Concat", "x c", "p", {"axis": 0}), ("MatMul", "p w", "y")],
+        {**W53, "c": floats(1, 3, 5)},
+        "n0 (Concat): Concat mixes computed and constant tensors",
+    ),
+    "taken by a computed index": ([("Gather", "w x", "y")], W53, "n0 (Gather): Gather mixes computed"),
+    "a second branch": (
+        [("Relu", "x", "r"), ("Tanh", "x", "t"), ("MatMul", "r w", "p"), ("MatMul", "t w", "q")],
+        W53,
+        "a second branch beside",
+    ),
+    "parts that do not add up": (
+        [("Split", "x sizes", "p q", {"axis": 2}), ("MatMul", "p w", "y")],
+        {"w": floats(3, 3), "sizes": np.array([3, 4])},
+        "n0 (Split): parts [3, 4] of an axis of size 5",
+    ),
+    "a text": (
+        [("Constant", "", "c", {"value_string": b"a"}), ("Mul", "x c", "y")],
+        {},
+        "n0 (Constant): a Constant that",
+    ),
+    "whole numbers": (
+        [("Cast", "x", "i", {"to": TensorProto.INT64}), ("MatMul", "i w", "y")],
+        W53,
+        "n0 (Cast): a cast of a signal to a type",
+    ),
+    "like whole numbers": (
+        [("CastLike", "x c", "i"), ("MatMul", "i w", "y")],
+        {**W53, "c": np.array(1)},
+        "n0 (CastLike): a cast of a signal to a type",
+    ),
+    "dropout in training": (
+        [("Dropout", "x ratio training", "d"), ("MatMul", "d w", "y")],
+        {**W53, "ratio": np.float32(0.5), "training": np.array(True)},
+        "n0 (Dropout): dropout in training mode",
+    ),
+    "softmax over time": (
+        [("MatMul", "x w", "p"), ("Softmax", "p", "y", {"axis": 0})],
+        W53,
+        "n1 (Softmax): a softmax that is not over the 3 features",
+    ),
+    "after a softmax": (
+        [("Softmax", "x", "s", {"axis": 1}), ("MatMul", "s w", "y")],
+        W53,
+        "n1 (MatMul): follows a softmax",
+    ),
+    "an operator on constants": (
+        [("Sin", "w", "v"), ("MatMul", "x v", "y")],
+        W53,
+        "n0 (Sin): operator Sin on constants",
+    ),
+    "too many numbers": (
+        [("Range", "zero most one", "r"), ("MatMul", "x r", "y")],
+        {"zero": np.array(0), "most": np.array(2**40), "one": np.array(1)},
+        "n0 (Range): a tensor of shape [1099511627776]",
+    ),
+    "scales of blocks": (
+        [("DequantizeLinear", "q s", "w", {"block_size": 2}), ("MatMul", "x w", "y")],
+        {"q": np.ones((5, 3), np.int8), "s": np.ones((5, 3), np.float32)},
+        "n0 (DequantizeLinear): scales of blocks",
+    ),
+    "its own length": (
+        [
+            ("Shape", "x", "shape"),
+            ("Gather", "shape first", "n"),
+            ("Cast", "n", "f", {"to": TensorProto.FLOAT}),
+            ("Mul", "x f", "p"),
+            ("MatMul", "p w", "y"),
+        ],
+        {**W53, "first": np.array(0)},
+        "the network depends on the length of its input",
+    ),
+    "too many products": (
+        [
+            ("Split", "x", " ".join(f"p{i}" for i in range(18)), {"axis": 2}),
+            *(("Add", f"{'p0' if i == 1 else f's{i - 1}'} p{i}", f"s{i}") for i in range(1, 9)),
+            *(("Add", f"{'p9' if i == 10 else f's{i - 1}'} p{i}", f"s{i}") for i in range(10, 18)),
+            ("Mul", "s8 s17", "y"),
+        ],
+        {"x": None},
+        "a formula of computed tensors that is too long",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_graphs_that_are_no_network_are_refused(name):
+    nodes, weights, reason = CASES[name]
+    inputs = {"x": ("a", "b", 18)} if "x" in weights else FLAT if name in OF_ROWS else None
+    outputs = ("p", "q") if name == "a second branch" else ("y",)
+    weights = {key: value for key, value in weights.items() if value is not None}
+    opset = 21 if name == "scales of blocks" else 17
+    assert reason in refusal(graph_of(nodes, weights, inputs, outputs, opset))
+
+
+def test_batch_normalization_must_be_that_of_a_trained_network():
+    channels = {name: np.ones(5, np.float32) for name in ("s", "o", "m", "v")}
+    for attributes, shape, opset, reason in (
+        ({"training_mode": 1}, ("a", 5), 17, "in training mode or not per channel"),
+        ({"spatial": 0}, ("a", 5), 8, "in training mode or not per channel"),
+        ({}, ("a", 4), 17, "channels of input (11, 4) and of its constants (5,) differ"),
+        ({}, (5,), 17, "channels of input (5,) and of its constants (5,) differ"),
+    ):
+        nodes = [("BatchNormalization", "x s o m v", "y", attributes)]
+        message = refusal(graph_of(nodes, channels, {"x": shape}, opset=opset))
+        assert "n0 (BatchNormalization)" in message and reason in message
+
+
+def test_constants_must_be_the_same_at_every_step():
+    nodes = [("Add", "x c", "s"), ("MatMul", "s w", "y")]
+    for c, reason in (
+        (floats(4, 1, 5), "a constant that differs from step to step"),
+        (np.float32(np.nan), "finite"),
+    ):
+        message = refusal(graph_of(nodes, {**W53, "c": c}, {"x": (4, 1, 5)}))
+        assert "n0 (Add)" in message and reason in message
+
+
+def test_inputs_must_have_shapes_of_sense():
+    nodes = [("MatMul", "x w", "y")]
+    model = graph_of(nodes, W53)
+    model.graph.input[0].CopyFrom(helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, ("a", 5)))
+    assert "x: an input without a shape" in refusal(model)
+    assert "x: a negative dimension: (-3, 5)" in refusal(graph_of(nodes, W53, {"x": (-3, 5)}))
+    axes = tuple("abcdefg")
+    assert "x: too many open axes" in refusal(graph_of(nodes, W53, {"x": (*axes, 5)}))
+    wide = {"w": floats(5, 64)}
+    assert "n0 (MatMul): 262144 steps of 64 features" in refusal(graph_of(nodes, wide, {"x": (2**18, 5)}))
+
+
+def test_nodes_must_come_in_order():
+    model = graph_of([("Relu", "x", "r"), ("MatMul", "r w", "y")], W53)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes[::-1])
+    assert "not a valid ONNX model" in refusal(model)
+
+
+def test_sparse_weights_are_refused():
+    model = graph_of([("MatMul", "x w", "y")], W53)
+    values = numpy_helper.from_array(floats(2), "sparse")
+    indices = numpy_helper.from_array(np.array([0, 3]), "sparse_indices")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [5, 3]))
+    assert "sparse: a sparse tensor" in refusal(model)
+
+
+def test_weights_may_be_listed_as_inputs():
+    """As files of the first IR versions do."""
+    model = gru()
+    for name, shape in (("W0", (1, 24, 5)), ("dense", (8, 3))):
+        model.graph.input.insert(0, helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    x = floats(20, 2, 5)
+    assert_equals_onnxruntime(model, x, ["Recurrent", "Dense"])
+
+
+def test_dense_layers_alone_are_a_network():
+    nodes = [("Relu", "x", "r"), ("MatMul", "r w", "p"), ("Tanh", "p", "y")]
+    x = floats(20, 5)
+    assert_equals_onnxruntime(graph_of(nodes, W53, FLAT, rank=2), x, ["Dense", "Dense"])
+    nodes = [("Mul", "x two", "m"), ("Tanh", "m", "t"), ("Sigmoid", "t", "s"), ("MatMul", "s w", "y")]
+    assert_equals_onnxruntime(
+        graph_of(nodes, {**W53, "two": np.float32(2)}, FLAT, rank=2), x, ["Dense", "Dense", "Dense"]
+    )
+
+
+def test_equal_operations_on_one_tensor_are_one():
+    nodes = [
+        ("Relu", "x", "r"),
+        ("Relu", "x", "s"),
+        ("Slice", "r zero two last", "p"),
+        ("Slice", "s two five last", "q"),
+        ("Concat", "p q", "c", {"axis": 1}),
+        ("MatMul", "c w", "y"),
+    ]
+    index = {name: np.array([value]) for name, value in (("zero", 0), ("two", 2), ("five", 5), ("last", 1))}
+    assert_equals_onnxruntime(
+        graph_of(nodes, {**W53, **index}, FLAT, rank=2), floats(20, 5), ["Dense", "Dense"]
+    )
+
+
+def test_casts_and_constants_by_attribute_are_transparent():
+    nodes = [
+        ("Constant", "", "two", {"value_float": 2.0}),
+        ("Constant", "", "many", {"value_floats": [1.0, -1.0, 0.5]}),
+        ("Constant", "", "axes", {"value_ints": [0]}),
+        ("Cast", "x", "wide", {"to": TensorProto.DOUBLE}),
+        ("CastLike", "wide many", "narrow"),
+        ("CastLike", "count many", "three"),
+        ("CastLike", "count x", "same"),
+        ("CastLike", "narrow x", "alike"),
+        ("Cast", "same", "float", {"to": TensorProto.FLOAT}),
+        ("Mul", "alike two", "m"),
+        ("MatMul", "m w", "p"),
+        ("Unsqueeze", "many axes", "row"),
+        ("Mul", "p row", "q"),
+        ("Mul", "q three", "r"),
+        ("Mul", "r float", "d"),
+        ("Dropout", "d  off", "y"),
+    ]
+    more = {"count": np.array(3), "off": np.array(False)}
+    assert_equals_onnxruntime(graph_of(nodes, {**W53, **more}, FLAT, rank=2), floats(20, 5), ["Dense"])
+
+
+def test_constants_are_computed_as_onnxruntime_does():
+    """Weights that come out of arithmetic, of every operator on constants."""
+    nodes = [
+        ("Exp", "w", "exp"),
+        ("Sqrt", "exp", "root"),
+        ("Reciprocal", "root", "inverse"),
+        ("Neg", "w", "minus"),
+        ("Greater", "w zero", "greater"),
+        ("Less", "w half", "less"),
+        ("And", "greater less", "between"),
+        ("Not", "between", "beyond"),
+        ("Equal", "w w", "equal"),
+        ("Or", "beyond between", "either"),
+        ("And", "either equal", "always"),
+        ("Where", "between root inverse", "chosen"),
+        ("Where", "always chosen zero", "kept"),
+        ("Max", "kept minus half", "most"),
+        ("Min", "most two exp", "least"),
+        ("Pow", "least two", "square"),
+        ("Div", "square three", "part"),
+        ("Sub", "part half", "below"),
+        ("Range", "start stop step", "range"),
+        ("Div", "range minus_two", "signs"),
+        ("Cast", "signs", "row", {"to": TensorProto.FLOAT}),
+        ("Add", "below row", "sum"),
+        ("ReduceProd", "shape", "count", {"keepdims": 1}),
+        ("Size", "w", "size"),
+        ("Div", "count size", "one"),
+        ("Concat", "one one", "ones", {"axis": 0}),
+        ("Expand", "sum ones", "same"),
+        ("ConstantOfShape", "ones", "nothing"),
+        ("Add", "same nothing", "all"),
+        ("ReduceProd", "shape first", "five", {"keepdims": 0}),
+        ("Reshape", "all shape", "final"),
+        ("MatMul", "x final", "y"),
+        ("Cast", "five", "unused", {"to": TensorProto.FLOAT}),
+    ]
+    numbers = {
+        "zero": np.float32(0),
+        "half": np.float32(0.5),
+        "two": np.float32(2),
+        "three": np.float32(3),
+        "start": np.array(-3),
+        "stop": np.array(6),
+        "step": np.array(3),
+        "minus_two": np.array(-2),
+        "shape": np.array([5, 3]),
+        "first": np.array([0]),
+    }
+    assert_equals_onnxruntime(
+        graph_of(nodes, {"w": floats(5, 3, seed=3), **numbers}, FLAT, opset=18, rank=2), floats(20, 5)
+    )
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_quantized_weights_are_those_of_onnxruntime(axis):
+    rng = np.random.default_rng(5)
+    shape = () if axis is None else (5,) if axis == 0 else (3,)
+    weights = {
+        "q": rng.integers(-128, 128, (5, 3)).astype(np.int8),
+        "s": rng.uniform(0.01, 0.02, shape).astype(np.float32),
+        "z": rng.integers(-9, 9, shape).astype(np.int8),
+    }
+    attributes = {} if axis is None else {"axis": axis}
+    for inputs in ("q s z", "q s"):
+        nodes = [("DequantizeLinear", inputs, "w", attributes), ("MatMul", "x w", "y")]
+        kept = {name: weights[name] for name in inputs.split()}
+        model = graph_of(nodes, kept, FLAT, rank=2)
+        x = floats(20, 5)
+        options = onnxruntime.SessionOptions()
+        # Optimized, it rounds the input of such a product to 8 bits.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        run = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        np.testing.assert_allclose(from_onnx(model).run(x), run.run(None, {"x": x})[0], atol=TOLERANCE)
+
+
+def test_initial_states_must_not_be_computed():
+    model = stack("GRU", 2, np.random.default_rng(0))
+    model.graph.node[0].output.append("last")
+    model.graph.node[2].input.extend(["", "last"])
+    assert "layer1 (GRU): its initial state is computed" in refusal(model)
+
+
+def test_layers_that_are_alike_are_not_one_after_the_other():
+    model = stack("GRU", 1, np.random.default_rng(0))
+    again = onnx.NodeProto.FromString(model.graph.node[0].SerializeToString())
+    again.name, again.output[0] = "again", "other"
+    model.graph.node.insert(1, again)
+    model.graph.output.append(value_info("other", 4))
+    assert "a second branch beside" in refusal(model)
+
+
+def test_cell_state_alone_is_no_output():
+    model = stack("LSTM", 1, np.random.default_rng(0))
+    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, (1, "b", 8)))
+    node = model.graph.node[0]
+    node.input.extend(["", "", "c"])
+    node.output.extend(["", "next"])
+    del model.graph.output[:]
+    model.graph.output.append(value_info("next"))
+    del model.graph.initializer[3:], model.graph.node[1:]
+    assert "layer0 (LSTM): no output holds all of its features in order" in refusal(model)
+
+
+# ---------------------------------------------------------------------------------- cells of single operators
+
+
+def change(model, name, **fields):
+    """Change the operator or the inputs of a node of a model."""
+    node = next(node for node in model.graph.node if node.name == name)
+    if "op" in fields:
+        node.op_type = fields["op"]
+    if "inputs" in fields:
+        node.input[:] = fields["inputs"].split()
+    if "output" in fields:
+        node.output[0] = fields["output"]
+    node.name = fields.get("rename", name)
+
+
+def insert(model, before, op, inputs, output, **attributes):
+    """Put a node before another one."""
+    index = next(i for i, node in enumerate(model.graph.node) if node.name == before)
+    made = helper.make_node(op, inputs.split(), [output], name=f"new_{output}", **attributes)
+    model.graph.node.insert(index, made)
+
+
+def add_weights(model, **arrays):
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), k) for k, v in arrays.items())
+
+
+def steps_equal(model, units=UNITS, seed=4):
+    x = np.random.default_rng(seed).standard_normal((300, INPUTS)).astype(np.float32)
+    network = from_onnx(model)
+    np.testing.assert_allclose(network.run(x), run_steps(model, x, units), atol=TOLERANCE)
+    return network
+
+
+def reset_before_cell():
+    """single_step_cell with the candidate tanh(W x + R (r h))."""
+    model = single_step_cell()
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    add_weights(model, Rn=weights["R"][2 * UNITS :].T.copy())
+    change(model, "mul_r", inputs="h r")
+    insert(model, "add_n", "MatMul", "rn Rn", "product")
+    change(model, "add_n", inputs="an product")
+    return model
+
+
+def test_cell_that_resets_before_its_product_is_a_gru():
+    network = steps_equal(reset_before_cell())
+    assert network.layers[0].kind == "gru" and network.layers[0].reset_before
+
+
+@pytest.mark.parametrize("make", [single_step_cell, reset_before_cell])
+def test_gates_may_be_made_together(make):
+    """One sum and one sigmoid for all rows, split afterwards."""
+    model = make()
+    insert(model, "mul_r", "Add", "a b", "sums")
+    insert(model, "mul_r", "Sigmoid", "sums", "opened")
+    split = helper.make_node("Split", ["opened"], ["r", "z", "neither"], name="split_gates", axis=1)
+    model.graph.node.insert([node.name for node in model.graph.node].index("mul_r"), split)
+    for name in ("add_r", "add_z", "r", "z"):
+        model.graph.node.remove(next(node for node in model.graph.node if node.name == name))
+    steps_equal(model)
+
+
+def test_product_of_the_reset_state_may_be_part_of_a_greater_one():
+    model = reset_before_cell()
+    [narrow] = [tensor for tensor in model.graph.initializer if tensor.name == "Rn"]
+    wide = np.hstack([numpy_helper.to_array(narrow), np.zeros((UNITS, 2), np.float32)])
+    model.graph.initializer.remove(narrow)
+    add_weights(model, wide=wide, start=np.array([0]), stop=np.array([UNITS]), along=np.array([1]))
+    change(model, "new_product", inputs="rn wide", output="wide_product", rename="wider")
+    insert(model, "add_n", "Slice", "wide_product start stop along", "product")
+    steps_equal(model)
+
+
+def test_ones_in_a_gate_are_a_bias():
+    model = single_step_cell()
+    add_weights(model, ones=np.ones(UNITS, np.float32), some=floats(UNITS, seed=8))
+    insert(model, "r", "Add", "cr ones", "cr1")
+    change(model, "r", inputs="cr1")
+    insert(model, "z", "Sub", "cz some", "cz1")
+    change(model, "z", inputs="cz1")
+    steps_equal(model)
+
+
+def test_layers_may_follow_a_cell_of_single_operators():
+    model = single_step_cell()
+    add_weights(model, half=np.float32(0.5), offset=floats(UNITS, seed=9))
+    for op, inputs, output in (("Mul", "y half", "m"), ("Add", "m offset", "s"), ("Relu", "s", "out")):
+        model.graph.node.append(helper.make_node(op, inputs.split(), [output], name=f"new_{output}"))
+    model.graph.output.insert(0, value_info("out", 2))
+    network = from_onnx(model)
+    x = np.random.default_rng(4).standard_normal((300, INPUTS)).astype(np.float32)
+    run, h, want = session(model), np.zeros((1, UNITS), np.float32), []
+    for step in x:
+        out, h = run.run(None, {"x": step[None], "h": h})
+        want.append(out[0])
+    np.testing.assert_allclose(network.run(x), want, atol=TOLERANCE)
+    assert [type(layer).__name__ for layer in network.layers] == ["Recurrent", "Dense"]
+
+
+def test_states_of_two_cells_may_lie_side_by_side():
+    """One state input, of which each cell takes a part."""
+    first, second = single_step_cell(), single_step_cell(UNITS, UNITS, np.random.default_rng(2))
+    for node in second.graph.node:
+        node.name = f"second_{node.name}"
+        for names in (node.input, node.output):
+            names[:] = ["y" if name == "x" else f"second_{name}" for name in names]
+    for tensor in second.graph.initializer:
+        tensor.name = f"second_{tensor.name}"
+    model = first
+    model.graph.node.extend(second.graph.node)
+    model.graph.initializer.extend(second.graph.initializer)
+    model.graph.input[1].CopyFrom(
+        helper.make_tensor_value_info("states", TensorProto.FLOAT, ("n", 2 * UNITS))
+    )
+    split = helper.make_node("Split", ["states"], ["h", "second_h"], name="split_states", axis=1)
+    model.graph.node.insert(0, split)
+    model.graph.node.append(helper.make_node("Concat", ["y", "second_y"], ["after"], name="join", axis=1))
+    del model.graph.output[:]
+    ends = [value_info(name, 2) for name in ("second_y", "after")]
+    model.graph.output.extend(ends)
+    network = from_onnx(model)
+    assert [layer.kind for layer in network.layers] == ["gru", "gru"]
+    x = np.random.default_rng(4).standard_normal((300, INPUTS)).astype(np.float32)
+    run, states, want = session(model), np.zeros((1, 2 * UNITS), np.float32), []
+    for step in x:
+        y, states = run.run(None, {"x": step[None], "states": states})
+        want.append(y[0])
+    np.testing.assert_allclose(network.run(x), want, atol=TOLERANCE)
+
+
+def with_rows(model, n):
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = n
+    return model
+
+
+def gate_of(op, inputs, **weights):
+    """The reset gate's sum goes through another node first."""
+    model = single_step_cell()
+    add_weights(model, **weights)
+    insert(model, "r", op, inputs, "changed")
+    change(model, "r", inputs="changed")
+    return model
+
+
+def rows_differ():
+    return with_rows(gate_of("Add", "cr c", c=floats(2, UNITS)), 2)
+
+
+def scaled_activation():
+    model = single_step_cell()
+    add_weights(model, two=np.float32(2))
+    insert(model, "split_x", "Relu", "a", "relu")
+    insert(model, "split_x", "Mul", "relu two", "twice")
+    change(model, "split_x", inputs="twice")
+    return model
+
+
+def transposed():
+    model = with_rows(single_step_cell(), UNITS)
+    insert(model, "add_r", "Transpose", "ar", "at", perm=[1, 0])
+    change(model, "add_r", inputs="at br")
+    return model
+
+
+def two_states(name, inputs):
+    """A node takes a state of two other inputs side by side."""
+
+    def made():
+        model = single_step_cell()
+        for half in ("h1", "h2"):
+            model.graph.input.append(
+                helper.make_tensor_value_info(half, TensorProto.FLOAT, ("n", UNITS // 2))
+            )
+        model.graph.node.insert(0, helper.make_node("Concat", ["h1", "h2"], ["hh"], name="join", axis=1))
+        change(model, name, inputs=inputs)
+        return model
+
+    return made
+
+
+def third_term():
+    model = single_step_cell()
+    insert(model, "sum", "Add", "y3 rn", "y4")
+    change(model, "sum", inputs="y2 y4")
+    return model
+
+
+def changed(make, name, **fields):
+    def made():
+        model = make()
+        change(model, name, **fields)
+        return model
+
+    return made
+
+
+def other_input(name, inputs):
+    """One part of the cell is computed from relu(x)."""
+
+    def made():
+        model = single_step_cell()
+        model.graph.node.insert(0, helper.make_node("Relu", ["x"], ["rx"], name="relu_x"))
+        model.graph.node.insert(
+            1, helper.make_node("Gemm", ["rx", "W", "Wb"], ["ra"], name="gemm_rx", transB=1)
+        )
+        split = helper.make_node("Split", ["ra"], ["rar", "raz", "ran"], name="split_rx", axis=1)
+        model.graph.node.insert(2, split)
+        change(model, name, inputs=inputs)
+        return model
+
+    return made
+
+
+def candidate(op, inputs, **weights):
+    """What is added to the candidate's part of x goes through another node first."""
+
+    def made():
+        model = single_step_cell()
+        add_weights(model, **weights)
+        insert(model, "add_n", op, inputs, "changed")
+        change(model, "add_n", inputs="an changed")
+        return model
+
+    return made
+
+
+def reset_of(inputs):
+    """The product of the reset state takes other factors or terms."""
+
+    def made():
+        model = reset_before_cell()
+        insert(model, "new_product", *inputs)
+        change(model, "new_product", inputs="other Rn")
+        return model
+
+    return made
+
+
+def from_x_alone():
+    """Both parts of the gates come from the input, of as many features as there are units."""
+    model = single_step_cell(UNITS, UNITS)
+    model.graph.node[1].input[0] = "x"
+    return model
+
+
+#: What tells that there is no cell, or no input of one.
+NOT_A_CELL = (
+    r"ONNX model: \w+ \(\w+\): (combines computed tensors, but not as a gru, lstm or rnn does"
+    r"|its input mixes several tensors|takes only some of the)"
+)
+NO_CELLS = {
+    "a sum that differs between rows": rows_differ,
+    "a difference of the parts": changed(single_step_cell, "add_r", op="Sub"),
+    "the state itself in a gate": lambda: gate_of("Add", "cr h"),
+    "an activation within a gate": scaled_activation,
+    "features for rows": transposed,
+    "a state of two inputs": two_states("old", "z hh"),
+    "a product of two inputs": two_states("gemm_h", "hh R Rb"),
+    "gates without the state": from_x_alone,
+    "a gate of another input": other_input("add_r", "rar br"),
+    "a candidate of another input": other_input("add_n", "ran rn"),
+    "a candidate with twice the state": candidate("Mul", "rn c", c=np.float32(2)),
+    "a candidate with the state beside": candidate("Add", "rn bz"),
+    "a candidate with the other gate too": changed(candidate("Mul", "bz z"), "add_n", inputs="rn changed"),
+    "a reset of a sum": changed(single_step_cell, "mul_r", inputs="cr r"),
+    "a reset state and the state": reset_of(("Add", "rn h", "other")),
+    "a reset of the gate": changed(reset_before_cell, "mul_r", inputs="z r"),
+    "a reset without a gate": changed(reset_before_cell, "mul_r", inputs="h h"),
+    "the update gate for the state": changed(single_step_cell, "old", inputs="z n"),
+    "a third term": third_term,
+}
+
+
+@pytest.mark.parametrize("name", NO_CELLS)
+def test_sums_that_are_no_gru_are_refused(name):
+    assert re.match(NOT_A_CELL, refusal(NO_CELLS[name]()))
+
+
+def single_step_lstm():
+    """An lstm of single operators; rows i, f, g, o; states h and c, outputs y and next_c."""
+    rng = np.random.default_rng(11)
+    weights = {
+        "W": rng.uniform(-1, 1, (4 * UNITS, INPUTS)),
+        "R": rng.uniform(-1, 1, (4 * UNITS, UNITS)),
+        "Wb": rng.uniform(-1, 1, 4 * UNITS),
+        "Rb": rng.uniform(-1, 1, 4 * UNITS),
+    }
+    nodes = [
+        ("Gemm", "x W Wb", "a", {"transB": 1}),
+        ("Gemm", "h R Rb", "b", {"transB": 1}),
+        ("Add", "a b", "s"),
+        ("Split", "s", "si sf sg so", {"axis": 1}),
+        ("Sigmoid", "si", "i"),
+        ("Sigmoid", "sf", "f"),
+        ("Tanh", "sg", "g"),
+        ("Sigmoid", "so", "o"),
+        ("Mul", "f c", "old"),
+        ("Mul", "i g", "new"),
+        ("Add", "old new", "next_c"),
+        ("Tanh", "next_c", "t"),
+        ("Mul", "o t", "y"),
+    ]
+    inputs = {"x": ("n", INPUTS), "h": ("n", UNITS), "c": ("n", UNITS)}
+    weights = {name: value.astype(np.float32) for name, value in weights.items()}
+    return graph_of(nodes, weights, inputs, ("y", "next_c"), opset=12, rank=2)
+
+
+def test_lstm_of_single_operators_is_one():
+    model = single_step_lstm()
+    network = from_onnx(model)
+    assert [layer.kind for layer in network.layers] == ["lstm"]
+    x = np.random.default_rng(4).standard_normal((300, INPUTS)).astype(np.float32)
+    run, h, c, want = session(model), *np.zeros((2, 1, UNITS), np.float32), []
+    for step in x:
+        h, c = run.run(None, {"x": step[None], "h": h, "c": c})
+        want.append(h[0])
+    np.testing.assert_allclose(network.run(x), want, atol=TOLERANCE)
+
+
+NO_LSTM = {
+    "three terms": ("n10", {"inputs": "new old2"}, [("Add", "old h", "old2")]),
+    "two sigmoids": ("n6", {"op": "Sigmoid"}, []),
+    "no forget gate": ("n5", {"op": "Tanh"}, []),
+    "a computed state": ("n8", {"inputs": "f a2"}, [("Relu", "sf", "a2")]),
+    "a gate without its state": ("n7", {"inputs": "a2"}, [("Slice", "a begin end along", "a2")]),
+}
+
+
+@pytest.mark.parametrize("name", NO_LSTM)
+def test_sums_that_are_no_lstm_are_refused(name):
+    at, fields, before = NO_LSTM[name]
+    model = single_step_lstm()
+    index = {"begin": np.array([0]), "end": np.array([UNITS]), "along": np.array([1])}
+    if any("begin" in inputs for _, inputs, _ in before):
+        add_weights(model, **index)
+    for op, inputs, output in before:
+        insert(model, at, op, inputs, output)
+    change(model, at, **fields)
+    assert re.match(NOT_A_CELL, refusal(model))
+
+
+def unrolled_rnn(first="Tanh", bias=0.0, steps=5):
+    """An rnn over a fixed number of steps, the product of its first, zero state folded into a bias."""
+    rng = np.random.default_rng(12)
+    w, r = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((8, 5), (8, 8)))
+    b_x, b_h = rng.uniform(-1, 1, (2, 8)).astype(np.float32)
+    weights = {"W": w.T.copy(), "R": r.T.copy(), "bx": b_x, "bh": b_h, "b0": b_x + b_h + np.float32(bias)}
+    weights |= {"first": np.array([0])}
+    nodes = [("Split", "x", " ".join(f"x{t}" for t in range(steps)), {"axis": 0})]
+    for t in range(steps):
+        nodes += [("Squeeze", f"x{t} first", f"s{t}"), ("MatMul", f"s{t} W", f"a{t}")]
+        nodes.append(("Add", f"a{t} {'bx' if t else 'b0'}", f"c{t}"))
+        if t:
+            nodes += [
+                ("MatMul", f"h{t - 1} R", f"p{t}"),
+                ("Add", f"p{t} bh", f"q{t}"),
+                ("Add", f"c{t} q{t}", f"d{t}"),
+            ]
+        nodes.append((first if t == 0 else "Tanh", f"{'d' if t else 'c'}{t}", f"h{t}"))
+        nodes.append(("Unsqueeze", f"h{t} first", f"u{t}"))
+    nodes.append(("Concat", " ".join(f"u{t}" for t in range(steps)), "y", {"axis": 0}))
+    return graph_of(nodes, weights, {"x": (steps, "n", 5)})
+
+
+def test_first_step_whose_state_was_folded_away_is_one_of_the_layer():
+    network = assert_equals_onnxruntime(unrolled_rnn(), floats(5, 2, 5))
+    assert [layer.kind for layer in network.layers] == ["rnn"]
+    assert network.layers[0].initial_state is None
+
+
+@pytest.mark.parametrize("options", [{"first": "Relu"}, {"bias": 0.1}])
+def test_first_step_of_another_kind_is_refused(options):
+    assert "combines computed tensors" in refusal(unrolled_rnn(**options))
+
+
+def test_networks_by_hand_are_checked():
+    w = floats(3, 5)
+    with pytest.raises(ImportRefusedError, match=r"^by hand: no layer found$"):
+        Network([], source="by hand")
+    with pytest.raises(ImportRefusedError, match=r"^head: b: expected shape \(3,\), found \(4,\)$"):
+        Dense(w, np.zeros(4), name="head")
+    with pytest.raises(
+        ImportRefusedError, match=r"^Dense: w: expected shape \('any', 'any'\), found \(3,\)$"
+    ):
+        Dense(w[:, 0], np.zeros(3))
+    with pytest.raises(ImportRefusedError, match=r"^head: w: a dimension of size 0: \(3, 0\)$"):
+        Dense(w[:, :0], np.zeros(3), name="head")
+    with pytest.raises(ImportRefusedError, match=r"second: expected 3 inputs, as first has outputs, found 5"):
+        Network([Dense(w, np.zeros(3), name="first"), Dense(w, np.zeros(3), name="second")])
