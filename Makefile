@@ -76,7 +76,8 @@ test-microphone: $(VENV)/.installed-test
 	EDGE_RUNTIME_MICROPHONE_S=120 EDGE_RUNTIME_REQUIRE_MICROPHONE=1 $(RUN) -m pytest tests/test_microphone.py $(PYTEST_ARGS)
 
 test-wheels: $(VENV)/.installed-test $(VENV)/.installed-zig
-	EDGE_RUNTIME_WHEELS=full EDGE_RUNTIME_REQUIRE_ARM=1 $(PYTEST) tests/test_wheels.py tests/test_wheels_in_roots.py $(PYTEST_ARGS)
+	EDGE_RUNTIME_WHEELS=full EDGE_RUNTIME_REQUIRE_ARM=1 $(PYTEST) tests/test_wheels.py tests/test_wheels_in_roots.py \
+	  tests/test_supply.py $(PYTEST_ARGS)
 
 test-deploy: $(VENV)/.installed-test
 	EDGE_RUNTIME_DEPLOY=full EDGE_RUNTIME_REQUIRE_ARM=1 $(PYTEST) tests/test_deploy.py $(PYTEST_ARGS)

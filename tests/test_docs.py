@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "CONTRIBUTING.md", "docs/raspberry-pi.md", ".ci/run")
+    for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/raspberry-pi.md", ".ci/run")
 }
 
 

@@ -183,3 +183,20 @@ def test_another_stage_needs_checkpoints_of_digit_networks(tmp_path, capsys, mon
         assert train.main([str(CONFIG), "--out", str(tmp_path / "run"), option, str(file)]) == 2
         error = capsys.readouterr().err
         assert str(file) in error and re.search(reason, error) and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--init", "--teacher", "--resume"])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, capsys, monkeypatch, option):
+    monkeypatch.setattr(StringsConfig, "bank", lambda self: None)
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    evil = tmp_path / "checkpoint.pt"
+    torch.save({"config": "[network]\nunits = [8]\n", "average": None, "network": Evil()}, evil)
+    options = [option] if option == "--resume" else [option, str(evil)]
+    assert train.main([str(CONFIG), "--out", str(tmp_path), *options]) == 2
+    error = capsys.readouterr().err
+    assert str(evil) in error and "not a checkpoint" in error and error.count("\n") == 1
+    assert not (tmp_path / "ran").exists()

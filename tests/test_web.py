@@ -394,11 +394,12 @@ def test_the_number_of_connections_is_limited(monkeypatch):
 def test_only_loopback_is_listened_on(served):
     """Unless another address is named: a computer of the network cannot connect."""
     _, server = served
-    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-    for address in addresses | {"127.0.0.2"}:
-        if not address.startswith("127.") or address == "127.0.0.2":
-            with pytest.raises(OSError), socket.create_connection((address, server.port), timeout=5):
-                pass
+    addresses = {"127.0.0.2"}
+    with contextlib.suppress(OSError):  # a computer that does not know its own name
+        addresses |= {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for address in addresses - {"127.0.0.1"}:
+        with pytest.raises(OSError), socket.create_connection((address, server.port), timeout=5):
+            pass
 
 
 def test_a_page_that_stops_reading_is_dropped(monkeypatch):

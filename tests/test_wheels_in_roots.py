@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """`make test-wheels`: the wheels as a user installs them, in systems of their processors, and the core of the tests
-run there; the sources compiled twice; the least processor of all.
+run there; the least processor of all.
 
 Minutes of emulation: skipped unless EDGE_RUNTIME_WHEELS is "full". Needs Linux 6.7 or later (tests/roots.py).
 """
@@ -8,8 +8,6 @@ Minutes of emulation: skipped unless EDGE_RUNTIME_WHEELS is "full". Needs Linux 
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import builds
 import pytest
@@ -84,24 +82,6 @@ def test_installed_package_is_found_and_says_where_it_runs(preset):
     )
     assert "/mnt/venv/lib/python3.11/site-packages/edge_runtime" in said
     assert "neon" in said
-
-
-def test_same_bytes_from_another_place_and_another_day(tmp_path):
-    """A clone in a longer path, with other permissions and times of files."""
-    clone = tmp_path / "a folder of another name" / "edge runtime"
-    names = wheels.tracked()
-    for name in names:
-        (clone / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, clone / name)
-        (clone / name).chmod(0o600)
-        os.utime(clone / name, (1e9, 1e9))
-    for command in (["init", "-q"], ["add", "-A", "-f"]):
-        subprocess.run(["git", *command], cwd=clone, check=True)
-    date = targets.run(["git", "-C", ROOT, "log", "-1", "--format=%ct"]).strip()
-    command = ["env", f"SOURCE_DATE_EPOCH={date}", sys.executable]
-    targets.run([*command, clone / "native" / "tools" / "build_wheels.py", "-o", tmp_path / "again"])
-    again = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
-    assert again == {path.name: path.read_bytes() for path in wheels.folder().iterdir()}
 
 
 #: Static programs, on every processor that their preset is for.

@@ -327,9 +327,12 @@ def main(arguments=None):
     if options.resume:
         try:
             state = torch.load(checkpoint, weights_only=True)
+            run = state["config"], state["seed"], state["steps"]
         except OSError as error:
             return _fail(f"{checkpoint}: {error.strerror}; nothing to resume")
-        if state["config"] != text or state["seed"] != seed or state["steps"] != schedule.steps:
+        except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            return _fail(f"{checkpoint}: not a checkpoint of a run: {str(error).splitlines()[0]}")
+        if run != (text, seed, schedule.steps):
             return _fail(f"{checkpoint}: made with another configuration, seed or number of steps")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])

@@ -34,7 +34,6 @@ MODEL_RATE = 16000
 RATES = (16000, 44100, 192000)
 LEAD_S = 20  # of silence, with which an hour begins
 BEYOND = (1 << 32) + (1 << 30)  # samples of the last passage, of silence but for its end
-_CHUNK_S = 0.01
 _PROBE_S = 600  # of the programme, after a reset and after the last passage
 _GROWTH_BYTES = 512 * 1024
 _P50_RATIO, _P99_RATIO = 1.25, 1.5  # of the last hour's times to the first's
@@ -138,16 +137,10 @@ def programme(pieces, rate, hour_s):
 
 
 def chunks(parts, size):
-    """Cut pieces into chunks of `size` samples, across their borders; the last may be shorter."""
-    rest = np.zeros(0, np.float32)
+    """Cut pieces, which are whole multiples of `size`, into chunks; nothing is copied."""
     for part in parts:
-        rest = np.concatenate([rest, part.samples])
-        whole = len(rest) // size * size
-        for start in range(0, whole, size):
-            yield rest[start : start + size]
-        rest = rest[whole:]
-    if len(rest):
-        yield rest
+        for start in range(0, len(part.samples), size):
+            yield part.samples[start : start + size]
 
 
 def counted(word, rate):
@@ -186,15 +179,17 @@ def mark():
     os.kill(os.getpid(), signal.SIGUSR2)
 
 
-def _hear(recognizer, audio, rate, size):
-    """Words and nanoseconds of processor time per chunk."""
-    words, times = [], []
-    for chunk in chunks(audio, size):
+def _hear(recognizer, audio, rate, times=None):
+    """Words; into `times` the nanoseconds of processor time of each chunk of 10 ms. Returns words and their number."""
+    words = []
+    number = 0
+    for number, chunk in enumerate(chunks(audio, rate // 100), 1):
         began = time.thread_time_ns()
         heard = recognizer.accept_waveform(chunk)
-        times.append(time.thread_time_ns() - began)
+        if times is not None:
+            times[number - 1] = time.thread_time_ns() - began
         words += [counted(word, rate) for word in heard]
-    return words, np.array(times)
+    return words, number
 
 
 def _shown(recognizer):
@@ -213,7 +208,7 @@ def soak_recognizer(model, rate, hours, hour_s=3600.0, on_hour=None, counting=Fa
     ----------
     model : edge_runtime.Model
     rate : int
-        Hz.
+        Hz, a multiple of 100.
     hours : int
         At least 2.
     hour_s : float
@@ -221,7 +216,7 @@ def soak_recognizer(model, rate, hours, hour_s=3600.0, on_hour=None, counting=Fa
     on_hour : callable, optional
         Called with a line of text before each hour.
     counting : bool
-        Mark a second of each hour for the counter of instructions.
+        Mark a tenth of a second after the first and the last hour for the counter of instructions.
     beyond : int
         Samples heard in a last passage, silence and then ten minutes of the programme. 0: no such passage.
 
@@ -233,17 +228,16 @@ def soak_recognizer(model, rate, hours, hour_s=3600.0, on_hour=None, counting=Fa
     failures = Failures()
     pieces = make_pieces(rate)
     recognizer = model.recognizer(rate, threshold=0.0)
-    size = round(_CHUNK_S * rate)
-    first = None
+    times = np.zeros(round(hour_s * 100), np.int64)  # made once: what grows is not ours
     memory, p50, p99, greatest = [], [], [], []
     hour_samples = round(hour_s / 0.02) * (rate // 50)
     hour_16k = round(hour_s / 0.02) * 320
-    probe = pieces[2].samples[: rate // 2]
+    probe = pieces[2].samples[: rate // 10]
     for hour in range(hours):
         if on_hour is not None:
             on_hour(f"{rate} Hz, hour {hour + 1} of {hours}")
         string = recognizer.ended_strings
-        words, times = _hear(recognizer, programme(pieces, rate, hour_s), rate, size)
+        words, number = _hear(recognizer, programme(pieces, rate, hour_s), rate, times)
         words = since(words, hour * hour_16k, hour * hour_samples, string)
         failures.check(None not in words, f"{rate} Hz, hour {hour + 1}: a time is no whole sample")
         shown = _shown(recognizer)
@@ -255,15 +249,15 @@ def soak_recognizer(model, rate, hours, hour_s=3600.0, on_hour=None, counting=Fa
         elif hour > 1:
             failures.check(words == second, f"{rate} Hz, hour {hour + 1}: other words than in hour 2")
             failures.check(shown == second_shown, f"{rate} Hz, hour {hour + 1}: another end than of hour 2")
-        p50.append(int(np.percentile(times, 50)))
-        p99.append(int(np.percentile(times, 99)))
-        greatest.append(int(times.max()))
+        p50.append(int(np.percentile(times[:number], 50)))
+        p99.append(int(np.percentile(times[:number], 99)))
+        greatest.append(int(times[:number].max()))
         memory.append(resident_bytes())
-        if counting:
+        if counting and hour in (0, hours - 1):
             other = model.recognizer(rate, threshold=0.0)
-            other.accept_waveform(probe)
+            other.accept_waveform(pieces[2].samples)
             _count(functools.partial(other.accept_waveform, probe))
-    del words, times
+    del words
 
     if on_hour is not None:
         on_hour(f"{rate} Hz, beyond")
@@ -275,11 +269,11 @@ def soak_recognizer(model, rate, hours, hour_s=3600.0, on_hour=None, counting=Fa
         while position < beyond:
             recognizer.accept_waveform(silence)
             position += len(silence)
-        heard, _ = _hear(recognizer, lead, rate, size)
+        heard, _ = _hear(recognizer, lead, rate)
         far = since(heard, position // (rate // 50) * 320, position, 0)
         recognizer.reset()
         recognizer.accept_waveform(silence)
-        heard, _ = _hear(recognizer, lead, rate, size)
+        heard, _ = _hear(recognizer, lead, rate)
         near = since(heard, 60 * MODEL_RATE, 60 * rate, 0)
         failures.check(None not in far, f"{rate} Hz, after {position} samples: a time is no whole sample")
         failures.check(
@@ -288,8 +282,8 @@ def soak_recognizer(model, rate, hours, hour_s=3600.0, on_hour=None, counting=Fa
     for settle in (recognizer.reset, lambda: (recognizer.finish(), recognizer.reset())):
         settle()
         fresh = model.recognizer(rate, threshold=0.0)
-        again, _ = _hear(recognizer, lead, rate, size)
-        new, _ = _hear(fresh, lead, rate, size)
+        again, _ = _hear(recognizer, lead, rate)
+        new, _ = _hear(fresh, lead, rate)
         failures.check(again == new and new, f"{rate} Hz: after reset other words than a new recognizer's")
         failures.check(
             _shown(recognizer) == _shown(fresh), f"{rate} Hz: after reset another state than a new one's"
@@ -314,6 +308,7 @@ def soak_recognizer(model, rate, hours, hour_s=3600.0, on_hour=None, counting=Fa
         "words": len(second) * (hours - 1) + first_words,
         "same_first_end": first_shown == second_shown,
         "beyond_samples": beyond and position,
+        "memory_bytes": memory,
         "memory_growth_bytes": growth,
         "chunk_p50_ns": p50,
         "chunk_p99_ns": p99,
@@ -427,7 +422,9 @@ def _print(result):
     )
     if "instructions" in result:
         counts = result["instructions"]
-        print(f"    half a second of audio: {counts[0]} instructions in hour 1, {counts[-1]} in the last")
+        print(
+            f"    a tenth of a second of audio: {counts[0]} instructions in hour 1, {counts[-1]} in the last"
+        )
 
 
 def main(arguments=None):
@@ -450,6 +447,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.hours < 2 or not options.hour > LEAD_S:
         parser.error("expected --hours of 2 or more, --hour of more than 20")
+    if any(rate % 100 for rate in options.rate):
+        parser.error("--rate: expected multiples of 100 Hz")
     try:
         model = Model.default() if options.model is None else Model.load(options.model)
         if options.marked:
