@@ -175,10 +175,14 @@ def _spectral(Figure, experiment):
 
 
 def _bits(Figure, experiment):
-    """Score of the packed networks against bits a weight; hollow: float32's, and the difference to it over some folds."""
+    """Score of the packed networks against bits a weight.
+
+    Hollow: float32's score, and the difference to it over some folds. Networks that fail are in the legend alone.
+    """
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
     scale, sign = _percent(experiment.metric), 1 if METRICS[experiment.metric] else -1
+    reach = []
     for name, treatment in experiment.treatments.items():
         found, difference = experiment.estimate(name, key="packed_score"), experiment.difference(name)
         if found is None:
@@ -188,12 +192,17 @@ def _bits(Figure, experiment):
         if difference is not None and difference.missing:
             place = experiment.estimate(summary.BASELINE, key="packed_score").mean + sign * difference.mean
             label = f"{name}, {difference.folds} of {difference.folds + difference.missing} folds"
+        hollow = label != name
+        if difference is not None and difference.mean <= -summary.FAILURE[experiment.metric]:
+            label = f"{label}: {report.number(found.mean, experiment.metric)}"
+        else:
+            reach += [place - (found.error or 0), place + (found.error or 0)]
         axes.errorbar(
             treatment.mean("bits_per_weight"),
             scale * place,
             yerr=scale * (found.error or 0),
             fmt="osD^"[_DASHES.index(style["linestyle"])],
-            fillstyle="full" if label == name else "none",
+            fillstyle="none" if hollow else "full",
             color=style["color"],
             markersize=5,
             capsize=3,
@@ -205,6 +214,10 @@ def _bits(Figure, experiment):
         xscale="log",
         title=f"{experiment.name}, {experiment.network}",
     )
+    if reach:
+        low, high = scale * min(reach), scale * max(reach)
+        margin = 0.08 * (high - low) or 0.01 * high
+        axes.set_ylim(low - margin, high + margin)
     ticks = [1, 1.6, 4, 8, 16, 32]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()

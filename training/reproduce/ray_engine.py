@@ -217,7 +217,7 @@ class _Driver:
                 task.begin(self._remote, self._data, self._tree)
                 running[task.stream] = task
                 return
-            self._end(task, "failed", [engine.reason(error)])
+            self._end(task, "failed", [engine.reason(getattr(error, "cause", None) or error)])
             return
         if kind == "files":
             for name, data in said[0].items():
