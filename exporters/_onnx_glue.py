@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 MAX_ELEMENTS = 2**24  # that a tensor may be expanded to
-MAX_GROWTH = 2**26  # elements of all tensors of a graph, beyond what its file holds
+MAX_GROWTH = 2**25  # elements of all tensors of a graph, beyond what its file holds
 
 
 class GlueError(ValueError):

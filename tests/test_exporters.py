@@ -63,6 +63,25 @@ def test_export_writes_a_model_equal_to_the_network(checkpoint, tmp_path, capsys
     np.testing.assert_array_equal(found, want)
 
 
+@pytest.mark.parametrize(
+    "config, reason",
+    [
+        ("seed = 0", "unknown sections: seed"),
+        ("[network]\nunits = 5", "not iterable"),
+        ("[network]\nunits = [90000, 90000]", "size mismatch"),  # 650 GB
+    ],
+    ids="section type size".split(),
+)
+def test_a_configuration_that_does_not_fit_is_refused(checkpoint, tmp_path, config, reason):
+    path = tmp_path / "other.pt"
+    torch.save({**torch.load(checkpoint, weights_only=True), "config": config}, path)
+    with pytest.raises(from_checkpoint.CheckpointError) as error:
+        from_checkpoint.load_source(path)
+    assert str(error.value).startswith(f"{path}: not a checkpoint of training.train: ")
+    assert "\n" not in str(error.value)
+    assert reason in str(error.value) or reason in str(error.value.__cause__)
+
+
 @pytest.mark.parametrize("encoding", ["ternary", "binary", "pow2"])
 def test_every_encoding_verifies(encoding):
     network = make_network((20, 24), encoding)

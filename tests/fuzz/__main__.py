@@ -28,7 +28,7 @@ PYTHON = {"format": (), "audio": (), "onnx": ("onnx",), "checkpoint": ("torch",)
 #: Longest input, in bytes, and memory, in MB.
 LIMITS = {"model": 16384, "format": 16384, "onnx": 16384, "checkpoint": 16384}
 MEMORY_MB = 2048
-STUCK_S = 60
+STUCK_S = 120
 #: Files of the checkout that are seeds as they are.
 MORE_SEEDS = {"model": (ROOT / "tests" / "golden", ROOT / "tests" / "golden" / "bad")}
 
