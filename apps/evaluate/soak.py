@@ -5,7 +5,7 @@ python -m apps.evaluate.soak [--hours 10] [--rate HZ ...] [-m MODEL] [--beyond S
 
 Every hour has the same programme: bundled recordings of digits at levels from -60 dBFS to far beyond full scale, clean
 and in noise; noise of several colors and levels, hum, silence, clicks, square waves, DC, denormals, infinities and
-not-a-number. So the words of each hour must be those of the first, with the same confidences and, less the hours, the same
+not-a-number. So the words of each hour must be those of the second, with the same confidences and, less the hours, the same
 times, to the last bit. Status 1 if something is not as it should be.
 """
 
