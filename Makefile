@@ -5,6 +5,7 @@
 #   make test-microphone  two minutes of digits through a virtual microphone (CONTRIBUTING.md says what it needs)
 #   make test-deploy  deployment to emulated devices, Python included (CONTRIBUTING.md says what it needs)
 #   make test-ray     train experiments over a Ray cluster of two nodes on this machine (installs torch and Ray)
+#   make sanitize     all programs and the core of the tests under sanitizers and valgrind (docs/sanitizers.md)
 #   make fuzz         fuzz all targets side by side: SECONDS=60, FUZZ=name for some (docs/fuzzing.md; needs clang, CMake)
 #   make fuzz-coverage  what of native/src the corpora of the fuzz targets reach (needs llvm)
 #   make lint         ruff and compiler warnings as errors
@@ -37,7 +38,7 @@ WHEELS  := $(addprefix dist/edge_runtime-$(VERSION), .tar.gz -py3-none-linux_arm
            -py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl \
            -py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl)
 
-.PHONY: demo test test-train test-microphone test-wheels test-deploy test-ray fuzz fuzz-coverage lint wheel wheels static test-static test-boot zig clean
+.PHONY: demo test test-train test-microphone test-wheels test-deploy test-ray sanitize fuzz fuzz-coverage lint wheel wheels static test-static test-boot zig clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -74,6 +75,9 @@ test-train: $(VENV)/.installed-train
 
 test-microphone: $(VENV)/.installed-test
 	EDGE_RUNTIME_MICROPHONE_S=120 EDGE_RUNTIME_REQUIRE_MICROPHONE=1 $(RUN) -m pytest tests/test_microphone.py $(PYTEST_ARGS)
+
+sanitize: $(VENV)/.installed-test
+	EDGE_RUNTIME_SANITIZE=full $(PYTEST) tests/test_sanitizers.py $(PYTEST_ARGS)
 
 test-wheels: $(VENV)/.installed-test $(VENV)/.installed-zig
 	EDGE_RUNTIME_WHEELS=full EDGE_RUNTIME_REQUIRE_ARM=1 $(PYTEST) tests/test_wheels.py tests/test_wheels_in_roots.py \
