@@ -38,9 +38,7 @@ class Build:
     command: tuple = ()  #: words before a program
     environment: tuple = ()  #: pairs
     processor: str = "x86_64"
-    runtime: str = (
-        ""  #: library that a program without sanitizers, Python, is started with to load one that has them
-    )
+    runtime: str = ""  #: what Python is started with to load a library of this build
     isas: tuple | None = None  #: kernels that are in it; None: all of the processor
 
     @property
@@ -60,6 +58,7 @@ BUILDS = {
             environment=(
                 ("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1"),
             ),
+            runtime="libasan.so",
         ),
         # Sums that wrap on purpose are unsigned: unsigned-integer-overflow and the shifts of it would name them all.
         Build(
