@@ -226,6 +226,12 @@ def test_results_have_tables_and_pictures(trained, published):
     for name in linked:
         assert (published / name).stat().st_size < 60_000
         assert xml.etree.ElementTree.parse(published / name).getroot().tag.endswith("svg")
+    (bits,) = published.glob("pictures/*-bits.svg")
+    drawn = bits.read_text(encoding="utf-8")
+    for name in ROWS:
+        result = read(trained[0], name)
+        assert f">{Row.from_json(result['row']).treatment}<" in drawn
+    assert ">1.6<" in drawn and re.search(r">\d\.\d{2,}<", drawn)  # numbers for people stay whole
 
 
 def test_results_are_made_again_without_the_runs(published, tmp_path):

@@ -19,7 +19,7 @@ _COLORS = {
     "binary-glorot": "#8a6aa8",
     "binary": "#c0392b",
 }
-_DASHES = ("-", "--", ":", "-.")  # of treatments of one method
+_DASHES = ("-", "--", ":", "-.")  # plain, normalized, stochastic, both
 _POINTS = 40
 _LEAST_TREATMENTS = 3  # of an experiment, for more than its learning curves
 
@@ -80,16 +80,19 @@ def _svg(figure):
     written = io.StringIO()
     figure.savefig(written, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", written.getvalue(), flags=re.DOTALL)
-    text = re.sub(r"(\d\.\d)\d+", r"\1", text)  # tenths of a point are enough
+    # Tenths of a point are enough; what is not in a tag is for people.
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d)\d+", r"\1", tag[0]), text)
     text = re.sub(r' transform="rotate\(-?0 [^"]*"', "", text)
     return re.sub(r"\s*\n\s*", "\n", text).encode()
 
 
 def _style(experiment, name):
-    """Colour and dashes of a treatment."""
-    method = experiment.treatments[name].method
-    same = [other for other, treatment in experiment.treatments.items() if treatment.method == method]
-    return {"color": _COLORS[method], "linestyle": _DASHES[same.index(name) % len(_DASHES)]}
+    """Colour and dashes of a treatment: the same in every picture."""
+    row = experiment.treatments[name].rows[0][0]
+    return {
+        "color": _COLORS[row.method],
+        "linestyle": _DASHES[(row.normalization != "none") + 2 * row.stochastic],
+    }
 
 
 def _percent(metric):
@@ -285,8 +288,8 @@ def _literature(Figure, experiments):
             axes.annotate(experiment.network, place, (5, 3), textcoords="offset points", fontsize=6)
             named.add(label)
     axes.set(xlabel="KB (of the file; published: of the recurrent layer)", ylabel="bits per character, test")
-    for axis in (axes.xaxis, axes.yaxis):
-        _log(axis)
+    _log(axes.xaxis, (1, 2, 5))
+    _log(axes.yaxis)
     networks = ", ".join(dict.fromkeys(experiment.network for experiment, _ in pairs))
     published = ", ".join(dict.fromkeys(f"{figure.network}, {figure.source}" for _, figure in pairs))
     axes.set_title(
@@ -296,11 +299,11 @@ def _literature(Figure, experiments):
     return picture
 
 
-def _log(axis):
-    """A logarithmic axis with plain numbers."""
+def _log(axis, subs=(1, 1.5, 2, 3, 4, 5, 6, 8)):
+    """A logarithmic axis with plain numbers, at `subs` of each decade."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(ScalarFormatter())
     axis.set_minor_formatter(NullFormatter())

@@ -15,7 +15,8 @@ Scores are means ± the standard error over seeds (a variance of one run, pooled
 float32's variance). *Against float32* is the difference in the table's metric, positive where the quantized network is
 better, ± the greater of its standard errors over seeds and over folds. *Differ*: decisions of the test split that torch, in float32,
 and the C runtime, in integers, make differently; plain binary networks amplify every rounding. *Exact*: decisions in which
-the NumPy reference and the C runtime differ, of those compared.
+the NumPy reference and the C runtime differ, of those compared. Seconds and minutes are of training, on a machine that trained
+other rows at the same time (its load is in results.json).
 """
 
 _METHODS = {
@@ -146,7 +147,8 @@ def _findings(found):
     return (
         "## What the paper found, and what these numbers say\n\n"
         "*Matches or beats* holds where the network is not worse than its float32 twin by more than the standard error, is open "
-        f"up to twice that, or with one run of each, or where folds are missing, else does not hold. *Fails*: worse by {limits} or more.\n\n"
+        f"up to twice that, or with one run of each, or where folds are missing, else does not hold. *Fails*: worse by {limits} "
+        "or more; *works* is the contrary.\n\n"
         + table(["finding", "where", "weights", "against float32", "verdict"], rows)
     )
 
