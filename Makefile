@@ -8,6 +8,8 @@
 #   make sanitize     all programs and the core of the tests under sanitizers and valgrind (docs/sanitizers.md)
 #   make fuzz         fuzz all targets side by side: SECONDS=60, FUZZ=name for some (docs/fuzzing.md; needs clang, CMake)
 #   make fuzz-coverage  what of native/src the corpora of the fuzz targets reach (needs llvm)
+#   make coverage     lines and branches that the tests execute, of C and Python (docs/coverage.md)
+#   make mutate FILES="native/src/decoder.c"  whether the tests notice small faults there; ARGS="--sample 100"
 #   make lint         ruff and compiler warnings as errors
 #   make wheel        build dist/*.whl for this machine
 #   make wheels       build dist/*.whl for x86-64, AArch64, ARMv7 and ARMv6, and the source distribution dist/*.tar.gz
@@ -38,7 +40,7 @@ WHEELS  := $(addprefix dist/edge_runtime-$(VERSION), .tar.gz -py3-none-linux_arm
            -py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl \
            -py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl)
 
-.PHONY: demo test test-train test-microphone test-wheels test-deploy test-ray sanitize fuzz fuzz-coverage lint wheel wheels static test-static test-boot zig clean
+.PHONY: demo test test-train test-microphone test-wheels test-deploy test-ray sanitize fuzz fuzz-coverage coverage mutate lint wheel wheels static test-static test-boot zig clean
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -100,6 +102,14 @@ fuzz: $(VENV)/.installed-fuzz
 
 fuzz-coverage: $(RUN)
 	$(RUN) tests/fuzz --coverage $(FUZZ)
+
+coverage: $(VENV)/.installed-train
+	$(INSTALL) 'coverage>=7.10'
+	$(RUN) tests/measure_coverage.py $(ARGS)
+
+mutate: $(VENV)/.installed-train
+	$(INSTALL) 'coverage>=7.10'
+	$(RUN) tests/mutate.py $(ARGS) $(FILES)
 
 lint: $(VENV)/.installed-test
 	$(INSTALL) ruff
