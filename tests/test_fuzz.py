@@ -141,6 +141,7 @@ def test_driver_reads_figures_and_refuses_unknown_names(capsys):
 
 def test_driver_reports_a_finding(monkeypatch, tmp_path, capsys):
     driver = load_driver()
+    monkeypatch.delenv("EDGE_RUNTIME_REQUIRE_FUZZ", raising=False)
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho 'stat::number_of_executed_units: 3'; echo wrong; exit 77\n")
     broken.chmod(0o755)

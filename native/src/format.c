@@ -544,6 +544,14 @@ static er_status parse_sections(er_parser *parser)
     return ER_OK;
 }
 
+/* Offsets in messages are int64_t, and no memory is larger. */
+static uint64_t bounded_size(size_t size)
+{
+    uint64_t bytes = size;
+
+    return bytes <= INT64_MAX ? bytes : INT64_MAX;
+}
+
 /* The header alone is read, and nothing is filled in. */
 er_status er_format_check_length(const uint8_t *data, size_t size, er_error *error)
 {
@@ -552,7 +560,7 @@ er_status er_format_check_length(const uint8_t *data, size_t size, er_error *err
 
     memset(&parser, 0, sizeof parser);
     parser.data = data;
-    parser.size = size <= INT64_MAX ? size : INT64_MAX;     /* no memory is that large */
+    parser.size = bounded_size(size);
     status = check_length(&parser);
     if (status != ER_OK && error != NULL) {
         *error = parser.error;
@@ -569,7 +577,7 @@ er_status er_format_parse(const uint8_t *data, size_t size, struct er_model *mod
     memset(&parser, 0, sizeof parser);
     memset(model, 0, sizeof *model);
     parser.data = data;
-    parser.size = size <= INT64_MAX ? size : INT64_MAX;     /* no memory is that large */
+    parser.size = bounded_size(size);
     parser.model = model;
     status = parse_header(&parser);
     if (status == ER_OK) {
