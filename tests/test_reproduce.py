@@ -295,6 +295,8 @@ def test_difference_is_over_the_folds_of_both():
     float32 = made_up({("a", 0): 0.9, ("a", 1): 0.9, ("b", 0): 0.1})
     experiments = summary.experiments(float32 + made_up({("a", 0): 0.95}, "ternary"))
     assert [verdict.verdict for verdict in summary.verdicts(experiments)] == ["open"]
+    worse = summary.experiments(made_up({("a", 0): 0.9}) + made_up({("a", 0): 0.79}, "ternary"))
+    assert [verdict.verdict for verdict in summary.verdicts(worse)] == ["does not hold"]
 
 
 @pytest.mark.parametrize(
@@ -322,7 +324,7 @@ def test_less_is_better_where_it_is():
     rows = made_up({("text", 0): 1.7}, metric="bits per character", task="characters")
     rows += made_up({("text", 0): 1.6}, "ternary", metric="bits per character", task="characters")
     (experiment,) = summary.experiments(rows)
-    assert report.difference(experiment.difference("ternary"), experiment.metric) == "+0.100"
+    assert report.difference(experiment.difference("ternary"), experiment.metric) == "+0.100 (one run each)"
 
 
 def test_texts_are_not_folds():

@@ -118,7 +118,7 @@ def difference(found, metric):
     if found is None:
         return "-"
     sign = "-" if found.mean < 0 else "+"
-    error = "" if found.error is None else f" ± {_plain(found.error, metric)}"
+    error = " (one run each)" if found.error is None else f" ± {_plain(found.error, metric)}"
     partial = f" ({found.folds} of {found.folds + found.missing} folds)" if found.missing else ""
     return sign + _plain(abs(found.mean), metric) + error + partial
 

@@ -235,6 +235,8 @@ class Verdict:
 
 
 def _matches(difference, metric):
+    if difference.mean <= -FAILURE[metric]:
+        return "does not hold"
     if difference.error is None or difference.missing:
         return "open"
     if difference.mean >= -difference.error:
