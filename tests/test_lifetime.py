@@ -268,9 +268,12 @@ armed = []
 signal.signal(signal.SIGALRM, interrupt)
 rng = np.random.default_rng(7)
 things = make()
-start = time.perf_counter()
 expected = all_calls(make())
-usual = time.perf_counter() - start
+usual = float("inf")
+for _ in range(5):
+    start = time.perf_counter()
+    all_calls(things)
+    usual = min(usual, time.perf_counter() - start)
 interrupted = 0
 for attempt in range(300):
     try:
@@ -489,7 +492,10 @@ last = Last()""",
     "threads inside": """
 def work(stream):
     while True:
-        stream.run(np.zeros((2000, 78), np.float32))
+        try:
+            stream.run(np.zeros((2000, 78), np.float32))
+        except RuntimeError:  # the main thread was inside
+            pass
 streams = [model.stream() for _ in range(4)]
 for stream in streams:
     threading.Thread(target=work, args=(stream,), daemon=True).start()
