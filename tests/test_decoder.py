@@ -229,6 +229,13 @@ def test_reset_equals_fresh():
     assert decoder.push(logits) + decoder.finish() == fresh
 
 
+def test_reset_forgets_a_string_that_is_open():
+    decoder = make_model().decoder()
+    assert len(decoder.push(make_logits("11."))) == 1
+    decoder.reset()
+    assert decoder.finish() == [] and decoder.ended_strings == 0
+
+
 def test_bias_counts_in_its_own_unit_after_a_bounded_output():
     """Without a dense layer at the end the logits have the unit 2^-15, the bias still 2^-11."""
     file = ModelFile.from_bytes(babble_model())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Damaged files: the codec in Python and the parser in C find the same fault in the same place."""
 
+import dataclasses
 import itertools
 
 import make_golden
@@ -182,3 +183,54 @@ def test_every_other_length_is_refused():
             cut = make_golden.with_crc(cut[:8] + size.to_bytes(4, "little") + cut[12:])
             assert c_verdict(cut) is not None
             assert python_verdict(cut) == c_verdict(cut)
+
+
+def assert_both_refuse(data, rule):
+    verdict = c_verdict(make_golden.with_crc(bytes(data)))
+    assert verdict == python_verdict(make_golden.with_crc(bytes(data)))
+    assert verdict is not None and verdict[1] == rule
+
+
+def test_any_two_equal_strings_are_found():
+    """Not only a second one that equals the first; and a string of which another is the beginning is no other."""
+    data = (make_golden.GOLDEN / "stack_mixed_full.ernn").read_bytes()
+    file = ModelFile.from_bytes(data)
+    assert len(file.labels) == 3
+    for first, second in itertools.combinations(range(len(file.labels)), 2):
+        # Unlike in length too, so that a search which loses its place meets another text.
+        labels = [f"{'w' * (index + 1)}{index}" for index in range(len(file.labels))]
+        labels[first] = labels[second][::-1]
+        made = bytearray(dataclasses.replace(file, labels=tuple(labels)).to_bytes())
+        assert c_verdict(bytes(made)) is None
+        at = made.index(labels[first].encode() + b"\0")
+        made[at : at + len(labels[first])] = labels[second].encode()
+        assert_both_refuse(made, 28)
+    keys = [f"key{index}" for index in range(4)]
+    for first, second in itertools.combinations(range(4), 2):
+        made = bytearray(dataclasses.replace(file, metadata=dict.fromkeys(keys, "v")).to_bytes())
+        assert c_verdict(bytes(made)) is None
+        at = made.index(keys[second].encode() + b"\0")
+        made[at : at + 4] = keys[first].encode()
+        assert_both_refuse(made, 32)
+
+
+@pytest.mark.parametrize("kind, rule", [(b"LABL", 11), (b"META", 11)])
+def test_strings_end_within_their_section(kind, rule):
+    """The last zero byte is left to the padding."""
+    data = bytearray((make_golden.GOLDEN / "stack_mixed_full.ernn").read_bytes())
+    entry = next(at for at in range(64, 512, 16) if data[at : at + 4] == kind)
+    size = int.from_bytes(data[entry + 8 : entry + 12], "little")
+    data[entry + 8 : entry + 12] = (size - 1).to_bytes(4, "little")
+    assert_both_refuse(data, rule)
+
+
+def test_clamps_between_and_beyond_the_allowed_ones_are_refused():
+    file = ModelFile.load(make_golden.GOLDEN / "dense_ternary_small.ernn")
+    data = file.to_bytes()
+    begin = next(at for at in range(0, len(data), 16) if data[at : at + 4] == b"LAYR")
+    at = int.from_bytes(data[begin + 4 : begin + 8], "little") + 32 + 4  # of the first matrix header
+    assert int.from_bytes(data[at : at + 2], "little") in (7, 12, 25, 31, 127, 32767)
+    for clamp in (0, 6, 8, 13, 26, 32, 128, 32766, 32768, 40000, 65535):
+        damaged = bytearray(data)
+        damaged[at : at + 2] = clamp.to_bytes(2, "little")
+        assert_both_refuse(damaged, 23)
