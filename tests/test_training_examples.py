@@ -142,6 +142,22 @@ def test_hum_holds_the_mains_and_its_harmonics():
         assert max(power[near[:8001]].sum(), power[near[8001:]].sum()) > 0.9 * power.sum()
 
 
+def test_calls_are_voiced_and_glide():
+    for seed in range(10):
+        sound = augment.calls(rng_of(seed), 48000)
+        assert sound.shape == (48000,) and sound.dtype == np.float32
+        assert augment.rms(sound) == pytest.approx(1, rel=1e-4)
+    for count in (1, 99):
+        assert np.isfinite(augment.calls(rng_of(1), count)).all()
+    # Few frequencies hold most of a moment, and not the same ones all the time.
+    sound = augment.calls(rng_of(0), 48000)
+    moments = np.abs(np.fft.rfft(sound[: 46 * 1024].reshape(46, 1024) * np.hanning(1024))) ** 2
+    loud = moments[moments.sum(1) > 0.1 * moments.sum(1).max()]
+    held = [np.sort(power)[::-1][:120].sum() / power.sum() for power in loud]
+    assert np.median(held) > 0.9
+    assert len({int(np.argmax(power)) for power in loud}) > 2
+
+
 def test_bursts_are_as_long_as_words():
     lengths = []
     for seed in range(20):
@@ -179,7 +195,7 @@ def test_babble_and_reflections_are_off_unless_asked_for(examples):
     changed = [make_example(rng_of(4), dataclasses.replace(loud, babble=b)).cepstra for b in (0.0, 1.0)]
     assert not np.array_equal(*changed)
 
-    talkers = bank.load_bank(False, None).talkers
+    talkers = bank.load_bank().talkers
     assert not any(labels.digits_of(clip.words) for clips in talkers for clip in clips)
     for count in (100, 5000, 64000):
         mixed = babble(rng_of(count), talkers, count)

@@ -215,3 +215,39 @@ def mains_hum(rng, count):
     hiss_db = rng.uniform(-60, -15)
     hum += np.float32(10 ** (hiss_db / 20)) * rng.standard_normal(count, dtype=np.float32)
     return hum / np.float32(rms(hum))
+
+
+def calls(rng, count):
+    """Make voiced calls, as infants, birds and dogs give them: a pitch that glides far, through resonances.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Draws pitch, harmonics, resonances, breath and when the calls come.
+    count : int
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [shape=(count,)], RMS 1.
+    """
+    center = rng.uniform(np.log(250), np.log(900))
+    spread = rng.uniform(0.05, 0.45)
+    times = np.cumsum(rng.uniform(0.04, 0.35, 2 + count * 25 // SAMPLE_RATE)) * SAMPLE_RATE
+    pitch_hz = np.exp(np.clip(center + spread * rng.standard_normal(len(times)), np.log(180), np.log(1600)))
+    pitch_hz = np.exp(np.interp(np.arange(count), times, np.log(pitch_hz)))
+    orders = np.arange(1, 1 + max(1, int(0.48 * SAMPLE_RATE / pitch_hz.max())))
+    coefficients = np.exp(2j * np.pi * rng.random(len(orders))) / orders ** rng.uniform(0.0, 1.2)
+    turn = np.exp(2j * np.pi / SAMPLE_RATE * np.cumsum(pitch_hz)).astype(np.complex64)
+    total = np.zeros(count, np.complex64)
+    for coefficient in coefficients[::-1]:  # Horner's scheme, as for the hum
+        total = (total + np.complex64(coefficient)) * turn
+    breath = 10 ** (rng.uniform(-40, 0) / 20)
+    sound = total.imag / rms(total.imag) + breath * rng.standard_normal(count)
+    frequency = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
+    response = np.full(len(frequency), 10 ** (rng.uniform(-30, -10) / 20))
+    for _ in range(rng.integers(1, 5)):
+        width = rng.uniform(60, 500)
+        response += 1 / (1 + ((frequency - rng.uniform(300, 5000)) / width) ** 2)
+    sound = np.fft.irfft(np.fft.rfft(sound) * response, count) * bursts(rng, count)
+    return (sound / rms(sound)).astype(np.float32)

@@ -197,15 +197,15 @@ def clip_of_speech(said):
 
 
 @functools.cache
-def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0, crowd=1.0):
+def load_bank(withhold=False, synthetic=(), hard="", hard_weight=0.0, crowd=1.0):
     """Load all training clips below EDGE_RUNTIME_DATA; takes some seconds, once per process.
 
     Parameters
     ----------
     withhold : bool
         Without the speakers of `training.corpus.withheld_set`.
-    synthetic : str, optional
-        Folder of synthetic speech, for the voices "synthetic" and synthetic words; none by default.
+    synthetic : tuple of str
+        Folders of synthetic speech, for the voices "synthetic" (of programs) and "kokoro", and synthetic words.
     hard : str
         Folder of what a model mistook, see `training.mined`; empty: none.
     hard_weight : float
@@ -242,10 +242,14 @@ def load_bank(withhold=False, synthetic=None, hard="", hard_weight=0.0, crowd=1.
         "audiomnist_speaker": _voices_by_speaker(digits["audiomnist_subset"], 3),
         "prompt": _voices_by_speaker(digits["prompt_digits"], 1),
     }
-    spoken = [(said, clip_of_speech(said)) for said in read_speech(synthetic)] if synthetic else []
-    if synthetic:
-        said_digits = [(said, clip) for said, clip in spoken if said.kind == "digit"]
-        voices["synthetic"] = _voices_by(lambda said: said.voice, said_digits, 3)
+    spoken = [(said, clip_of_speech(said)) for folder in synthetic for said in read_speech(folder)]
+    for name in ("synthetic", "kokoro"):
+        pairs = [
+            (said, clip)
+            for said, clip in spoken
+            if said.kind == "digit" and said.voice.startswith("kokoro:") == (name == "kokoro")
+        ]
+        voices[name] = _voices_by(lambda said: said.voice, pairs, 3)
     guests = _grouped(
         (clip.labels, clip)
         for name in ("fsdd", "audiomnist_subset", "prompt_digits")

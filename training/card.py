@@ -17,7 +17,7 @@ from edge_runtime.format import ModelFile
 from exporters import report
 from training.corpus import SOURCES
 from training.strings import StringsConfig
-from training.synthetic_speech import SYNTHESIZERS
+from training.synthetic_speech import KOKORO, SYNTHESIZERS
 
 # (title, folder, splits, digit-only utterances alone). In all of AN4 the many spelled letters o count as oh.
 SETS = (
@@ -153,6 +153,8 @@ def card(path, config):
     config = StringsConfig(**strings)
     if config.synthetic() or config.hard:
         used += SYNTHESIZERS
+        if config.voices.get("kokoro"):
+            used += (KOKORO,)
         synthetic = "Synthesized voices were used in training only, never to score."
     sources = "\n".join(
         f"| {s.title} ({s.address}) | {', '.join(s.voices) or 'all'} | {s.license} | {s.credit} | {s.role} |"

@@ -109,3 +109,30 @@ def phones_of(word):
         As `pronunciations`.
     """
     return pronunciations(word)[0]
+
+
+def stressed_pronunciation(word):
+    """Return the usual pronunciation of one word with its stress.
+
+    Parameters
+    ----------
+    word : str
+        Lower-case word or single letter (its name is meant).
+
+    Returns
+    -------
+    tuple of str
+        Phones; vowels end in 0, 1 or 2 (none, primary, secondary).
+
+    Raises
+    ------
+    LexiconError
+        As `pronunciations`.
+    """
+    if word in _ADDED:
+        stress = itertools.chain("1", itertools.repeat("0"))
+        return tuple(p + next(stress) if p[0] in "AEIOU" else p for p in _ADDED[word][0].split())
+    entries = _dictionary().get(word)
+    if not entries:
+        raise LexiconError(f"{word!r} is not in the pronouncing dictionary")
+    return tuple(entries[0])

@@ -69,8 +69,8 @@ class StringsConfig:
         that were narrow before.
     clean, snr_db
         Strings without noise; speech to noise ratio of the others.
-    hum : float
-        Noises that are the hum of the mains.
+    hum, calls : float
+        Noises that are the hum of the mains, or voiced calls as of infants and animals.
     noise_speed : (float, float)
         Factor on the speed, with pitch, of noise alone.
     babble, babble_snr_db
@@ -108,7 +108,7 @@ class StringsConfig:
         what fewer cost.
     synthetic_words : float
         Words of the above that are no digits and come from synthetic speech: see `training.synthesize`.
-        The weight "synthetic" of `voices` is that of its digits.
+        The weights "synthetic" and "kokoro" of `voices` are those of its digits, as programs and as Kokoro says them.
     synthetic_strings : float
         Digit strings that are one clip of synthetic speech, said in one breath.
     hard : str
@@ -118,8 +118,9 @@ class StringsConfig:
         any.
     hard_weight : float
         A recording that was mistaken in all trials is drawn so many times more often than others of its word.
-    speech_folder : str
-        Synthetic speech, if one of these is above 0; empty: the user's cache directory.
+    speech_folder, kokoro_folder : str
+        Synthetic speech, if one of these is above 0, and that of Kokoro, if the weight "kokoro" is; empty: the user's
+        cache directory.
     mask, mask_frames
         Most stretches per example that are replaced by its mean, and most frames in each; off.
     mask_band, mask_filters
@@ -169,6 +170,7 @@ class StringsConfig:
     clean: float = 0.1
     snr_db: tuple = (3.0, 50.0)
     hum: float = 0.0
+    calls: float = 0.0
     noise_speed: tuple = (1.0, 1.0)
     babble: float = 0.0
     babble_snr_db: tuple = (3.0, 50.0)
@@ -198,6 +200,7 @@ class StringsConfig:
     hard_noise: float = 0.0
     hard_weight: float = 0.0
     speech_folder: str = ""
+    kokoro_folder: str = ""
     mask: int = 0
     mask_frames: int = 8
     mask_band: float = 0.0
@@ -213,10 +216,13 @@ class StringsConfig:
         return load_bank(self.withhold, self.synthetic(), self.hard, self.hard_weight, self.crowd)
 
     def synthetic(self):
-        """Return the folder of synthetic speech, a str; None if these examples hold none."""
-        if not (self.synthetic_words or self.synthetic_strings or self.voices.get("synthetic")):
-            return None
-        return self.speech_folder or str(default_folder())
+        """Return the folders of synthetic speech that these examples hold, a tuple of str."""
+        folders = []
+        if self.synthetic_words or self.synthetic_strings or self.voices.get("synthetic"):
+            folders.append(self.speech_folder or str(default_folder()))
+        if self.voices.get("kokoro"):
+            folders.append(self.kokoro_folder or str(default_folder("kokoro")))
+        return tuple(folders)
 
 
 @dataclass(frozen=True, eq=False)
@@ -407,6 +413,8 @@ def _noise(rng, bank, count, config):
     """Draw noise: float32 [shape=(count,)], RMS 1 where it is loudest."""
     if config.hum and rng.random() < config.hum:
         noise = augment.mains_hum(rng, count)
+    elif config.calls and rng.random() < config.calls:
+        noise = augment.calls(rng, count)
     else:
         noise = _recorded_noise(rng, bank, count, config)
     if rng.random() < config.unsteady:

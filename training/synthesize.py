@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """``python -m training.synthesize``: synthetic speech to train on, mostly words to reject.
 
-Runs the programs espeak-ng, flite and festival. The result is cached, never committed: the same seed
-and the same versions of the programs make the same clips. Tests and development never hear them.
+Runs the programs espeak-ng, flite and festival, or, with --kokoro, the network of `training.kokoro`. The result is
+cached, never committed: the same seed and the same versions of the programs make the same clips. Tests and development
+never hear them.
 """
 
 import argparse
@@ -22,6 +23,8 @@ import numpy as np
 from apps.corpus import CorpusError
 from apps.evaluate.endpoints import find_word
 from training import augment, vocabulary
+from training.kokoro import SAMPLE_RATE as KOKORO_RATE
+from training.kokoro import KokoroError, kokoro, mixtures, read_voices
 from training.labels import DIGITS
 from training.lexicon import LexiconError
 from training.synthetic_speech import SyntheticClip, default_folder, write_speech
@@ -31,7 +34,16 @@ SHARES = {"digit": 0.35, "confusable": 0.25, "task": 0.15, "common": 0.20, "phra
 NUMBER_SHARE = 0.15  # of the confusable words: teens, tens, ordinals
 # The same for speech in which errors are looked for.
 WIDE_SHARES = {"digit": 0.25, "string": 0.0, "confusable": 0.40, "task": 0.10, "common": 0.20, "phrase": 0.05}
-PROGRAMS = {"espeak-ng": 0.6, "flite": 0.25, "festival": 0.15}
+# Kokoro's voices are the better ones to learn digits of.
+KOKORO_SHARES = {
+    "digit": 0.42,
+    "confusable": 0.22,
+    "task": 0.10,
+    "common": 0.14,
+    "phrase": 0.04,
+    "string": 0.08,
+}
+PROGRAMS = {"espeak-ng": 0.6, "flite": 0.25, "festival": 0.15, "kokoro": 1.0}
 PACKAGES = "espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts"
 
 # Variants per accent. Each is one of two accents that were tried; those are left out of which the shipped
@@ -52,6 +64,7 @@ ESPEAK = {
 }
 # Played slower and faster, a recording is another speaker.
 SHIFTS = (0.9, 1.0, 1.1)
+KOKORO_SHIFTS = (0.92, 0.96, 1.0, 1.0, 1.05, 1.1)
 FLITE = ("kal16", "awb", "rms", "slt")
 FESTIVAL = ("kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts")
 CHUNK = 16  # utterances of one program per task: festival takes a third of a second to start
@@ -79,6 +92,28 @@ def all_voices():
         for name in names:
             voices += [Voice(f"{program}:{name}:{shift}", program, name, shift) for shift in SHIFTS]
     return voices
+
+
+def kokoro_voices(folder, count, seed):
+    """Return `count` mixtures of Kokoro's voices: list of Voice.
+
+    Parameters
+    ----------
+    folder : path
+        Of Kokoro's files; `training.kokoro`. Kept in EDGE_RUNTIME_KOKORO, by which `speak` finds it.
+    count, seed : int
+
+    Raises
+    ------
+    training.kokoro.KokoroError
+    """
+    os.environ["EDGE_RUNTIME_KOKORO"] = str(folder)
+    mixed = mixtures(read_voices(folder), count, seed)
+    shifts = np.random.default_rng([seed, 3]).choice(KOKORO_SHIFTS, count)
+    return [
+        Voice(f"kokoro:{voice}:{shift}", "kokoro", voice, float(shift))
+        for voice, shift in zip(mixed, shifts, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -113,7 +148,7 @@ def plan(count, seed, voices, wide=False):
         shares = WIDE_SHARES
         near, distant, common = vocabulary.wide_words()
     else:
-        shares = SHARES
+        shares = KOKORO_SHARES if all(voice.program == "kokoro" for voice in voices) else SHARES
         near, distant = vocabulary.confusable_words(rng)
         common = vocabulary.common_words()
     accents = sorted({_accent(voice) for voice in voices if voice.program == "espeak-ng"})
@@ -251,7 +286,17 @@ def _festival(utterances, rngs, folder):
     _run(["festival", "-b", str(script)])
 
 
-_SPEAK = {"espeak-ng": _espeak, "flite": _flite, "festival": _festival}
+def _kokoro(utterances, rngs, folder):
+    import soundfile
+
+    speaker = kokoro(os.environ["EDGE_RUNTIME_KOKORO"])
+    for i, (utterance, rng) in enumerate(zip(utterances, rngs, strict=True)):
+        end = "..!?,"[rng.integers(5)]
+        samples = speaker.speak(utterance.words, utterance.voice.voice, rng.uniform(0.75, 1.2), end)
+        soundfile.write(folder / f"{i}.wav", samples / max(1.0, np.abs(samples).max()), KOKORO_RATE)
+
+
+_SPEAK = {"espeak-ng": _espeak, "flite": _flite, "festival": _festival, "kokoro": _kokoro}
 
 
 def speak(utterances, seed):
@@ -333,7 +378,7 @@ def synthesize(folder, count, seed, processes, voices=None, wide=False):
     processes : int
         0: in this process.
     voices : list of Voice, optional
-        All voices by default. Those are used whose program is installed.
+        All voices of programs by default. Those are used whose program is installed.
     wide : bool
         As for `plan`.
 
@@ -343,7 +388,7 @@ def synthesize(folder, count, seed, processes, voices=None, wide=False):
     """
     from tqdm import tqdm
 
-    voices = [v for v in voices or all_voices() if shutil.which(v.program)]
+    voices = [v for v in voices or all_voices() if v.program == "kokoro" or shutil.which(v.program)]
     if not voices:
         raise SynthesisError(f"no synthesizer found: apt-get install {PACKAGES}")
     utterances = plan(count, seed, voices, wide)
@@ -369,7 +414,19 @@ def build_parser():
         epilog=f"Debian and Ubuntu: apt-get install {PACKAGES}",
     )
     parser.add_argument(
-        "--out", type=Path, default=default_folder(), metavar="DIR", help="folder (%(default)s)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"folder ({default_folder()}, with --kokoro {default_folder('kokoro')})",
+    )
+    parser.add_argument(
+        "--kokoro",
+        type=Path,
+        metavar="DIR",
+        help="the voices of Kokoro, whose files are there, instead of those of programs; training/kokoro.py",
+    )
+    parser.add_argument(
+        "--voices", type=int, default=300, metavar="N", help="mixtures of Kokoro's voices (%(default)s)"
     )
     parser.add_argument("--clips", type=int, default=9000, metavar="N", help="about so many (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
@@ -382,11 +439,13 @@ def main(arguments=None):
     options = build_parser().parse_args(arguments)
     os.nice(10)
     try:
-        synthesize(options.out, options.clips, options.seed, options.processes)
-    except (SynthesisError, CorpusError, LexiconError, OSError) as error:
+        folder = options.out or default_folder("kokoro" if options.kokoro else "speech")
+        voices = options.kokoro and kokoro_voices(options.kokoro, options.voices, options.seed)
+        synthesize(folder, options.clips, options.seed, options.processes, voices)
+    except (SynthesisError, KokoroError, CorpusError, LexiconError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(options.out)
+    print(folder)
     return 0
 
 

@@ -58,6 +58,15 @@ SYNTHESIZERS = (
         "digits and rejected words: training",
     ),
 )
+KOKORO = Source(
+    "synthetic speech",
+    ("mixtures of all voices",),
+    "Kokoro-82M",
+    "github.com/hexgrad/kokoro",
+    "Apache 2.0",
+    "hexgrad",
+    "digits and rejected words: training",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +85,10 @@ class SyntheticClip:
     words: tuple
 
 
-def default_folder():
-    """Return where synthetic speech is kept, a pathlib.Path in the user's cache directory."""
+def default_folder(kind="speech"):
+    """Return where synthetic "speech", or that of "kokoro", is kept: a pathlib.Path in the user's cache directory."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "edge_runtime" / "synthetic_speech"
+    return Path(cache) / "edge_runtime" / f"synthetic_{kind}"
 
 
 def write_speech(folder, clips):
