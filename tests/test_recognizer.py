@@ -106,6 +106,18 @@ def test_any_chunking_gives_the_same_words_at_any_rate(babble, rate, seed):
     assert recognize(babble.recognizer(rate), signal, sizes) == whole
 
 
+def test_what_is_heard_so_far_does_not_depend_on_chunks(babble):
+    # Below the network's rate a block of input fills the resampler's output, and after 751 samples of 11,025 Hz a
+    # sample was kept back in it that ended a step.
+    signal = babble_audio(0.1, 1, 11025)
+    pieces = babble.recognizer(11025)
+    for count in range(1, len(signal) + 1):
+        pieces.accept_waveform(signal[count - 1 : count])
+        whole = babble.recognizer(11025)
+        whole.accept_waveform(signal[:count])
+        assert np.array_equal(whole.posteriors, pieces.posteriors), count
+
+
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_room_for_one_word_gives_the_same_words(babble, rate):
     """The C calls with the least capacity, and the input in odd pieces."""

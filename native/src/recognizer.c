@@ -405,6 +405,14 @@ static er_status resample(er_recognizer *recognizer)
     return status;
 }
 
+/* Can the resampler give more? When it filled the block it may have kept a sample that needs no more input. */
+static int has_input(const er_recognizer *recognizer)
+{
+    return recognizer->input.begin < recognizer->input.end ||
+           (recognizer->phase == PHASE_SAMPLES && recognizer->resampler != NULL &&
+            recognizer->pcm.end == BLOCK_SAMPLES);
+}
+
 /* Move what is inside, the latest stage first, until nothing can move or the words are full. */
 static er_status advance(er_recognizer *recognizer, er_word_sink *sink, int *drained)
 {
@@ -420,7 +428,7 @@ static er_status advance(er_recognizer *recognizer, er_word_sink *sink, int *dra
             pass_gate(recognizer);
         } else if (recognizer->pcm.begin < recognizer->pcm.end) {
             status = hear(recognizer);
-        } else if (recognizer->input.begin < recognizer->input.end) {
+        } else if (has_input(recognizer)) {
             status = resample(recognizer);
         } else {
             *drained = 1;
