@@ -18,7 +18,7 @@ from training.cepstral import STANDARD, FilterBank
 from training.features import cepstra_of
 from training.isolated_digits import FSDD_SPEAKERS, WORDS, DigitClip, changed_copies, read_clips
 from training.quantizers import METHODS
-from training.reproduce import digits
+from training.reproduce import digits, trainer
 from training.reproduce.row import check_name, checked
 
 needs_data = pytest.mark.skipif(
@@ -162,7 +162,7 @@ def small(tmp_path, monkeypatch):
         digits, "changed_copies", lambda folder, clips: changed_copies(folder, clips, UNCHANGED)
     )
     monkeypatch.setitem(isolated_digits.COPIES, "fsdd", 1)
-    monkeypatch.setattr(digits, "_REPORT_STEPS", 50)
+    monkeypatch.setattr(digits, "_SCORES", 2)
     monkeypatch.setattr(digits, "_WARM_UP", 1)
     budget = {**digits.BUDGET, "steps": 100, "batch": 20, "rate": 0.02}
     row = dataclasses.replace(digits.rows()[0], variant="theo", method="ternary", units=(16,), budget=budget)
@@ -211,7 +211,7 @@ def test_a_row_ends_with_a_model_that_decides_the_same(small, changes):
 
 
 def test_an_interrupted_row_goes_on_as_if_it_had_not_been(small, monkeypatch):
-    monkeypatch.setattr(digits, "_CHECKPOINT_S", 0)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_S", 0)
     whole, _ = small("whole")
 
     class Stop(Exception):

@@ -9,10 +9,12 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
 import edge_runtime
 from apps.corpus import read_folder
 from training import ctc, wsj
-from training.reproduce import an4, spelling
+from training.reproduce import an4, spelling, trainer
 from training.reproduce.row import RESULT, checked
 
 WORDS = ("yes", "no", "go")
@@ -155,12 +157,13 @@ def test_the_file_spells_by_itself(tmp_path, data):
     assert all(word.label in LETTERS.labels[1:] for word in recognizer.finish())
 
 
-def test_an_interrupted_training_goes_on(tmp_path, data, monkeypatch):
+@pytest.mark.parametrize("older", [False, True])
+def test_an_interrupted_training_goes_on(tmp_path, data, monkeypatch, older):
     row = _row(method="ternary")
     (whole := tmp_path / "whole").mkdir()
     expected = an4.train(row, whole, data, lambda *_: None)
     (cut := tmp_path / "cut").mkdir()
-    monkeypatch.setattr(an4, "_CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_S", 0.0)
 
     def interrupt(step, steps, figures):
         if step == 11:
@@ -168,8 +171,14 @@ def test_an_interrupted_training_goes_on(tmp_path, data, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         an4.train(row, cut, data, interrupt)
+    if older:  # the checkpoint as it was written before the tasks had one trainer
+        kept = torch.load(cut / "checkpoint.pt", weights_only=True)
+        kept["norms"] = kept.pop("spectral_norm")
+        del kept["skipped"], kept["state"]
+        torch.save(kept, cut / "checkpoint.pt")
     seen = []
     result = an4.train(row, cut, data, lambda step, *_: seen.append(step))
     assert seen[0] == 11 and seen[-1] == 36
     assert (cut / "model.ernn").read_bytes() == (whole / "model.ernn").read_bytes()
     assert result["score"] == expected["score"] and len(result["curve"]) == len(expected["curve"])
+    assert result["spectral_norm"] == expected["spectral_norm"]

@@ -10,7 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from apps.corpus import CorpusError  # noqa: E402
-from training.reproduce import characters, grid  # noqa: E402
+from training.recurrent import Network, NetworkSpec  # noqa: E402
+from training.reproduce import characters, grid, trainer  # noqa: E402
 from training.reproduce.row import Row, check_name, checked  # noqa: E402
 
 ROW = Row(
@@ -76,15 +77,15 @@ def test_windows_longer_than_the_text_are_refused():
 
 def test_rate_warms_up_and_falls_to_a_hundredth():
     budget = {"steps": 1000, "rate": 2e-3}
-    assert characters._rate(0, budget) < 2e-5
-    assert characters._rate(1000, budget) == pytest.approx(2e-5)
-    rates = [characters._rate(step, budget) for step in range(200, 1000)]
+    assert trainer.learning_rate(0, budget, 200) < 2e-5
+    assert trainer.learning_rate(1000, budget, 200) == pytest.approx(2e-5)
+    rates = [trainer.learning_rate(step, budget, 200) for step in range(200, 1000)]
     assert rates == sorted(rates, reverse=True)
 
 
 def test_bits_per_character_is_the_cross_entropy_of_streams():
     text = np.random.default_rng(0).integers(0, 5, 301)
-    network = characters.Network(characters.NetworkSpec(5, 5, "lstm", (8,), one_hot=True))
+    network = Network(NetworkSpec(5, 5, "lstm", (8,), one_hot=True))
     bits = []
     for stream in text[:300].reshape(3, 100):
         logits, _ = network(torch.from_numpy(stream)[:-1, None], network.weights())
@@ -120,7 +121,7 @@ def test_other_cells_train(data, changes):
 
 def test_interrupted_training_goes_on_to_the_same_network(data, monkeypatch):
     whole, _ = trained(ROW, data, "whole")
-    monkeypatch.setattr(characters, "_CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_S", 0.0)
 
     def stop(step, steps, figures):
         if step == 60:
@@ -137,14 +138,15 @@ def test_interrupted_training_goes_on_to_the_same_network(data, monkeypatch):
 
 def test_streams_begin_anew_at_the_end(data, monkeypatch):
     begun, states = [], []
-    begin_anew = characters._Run.begin_anew
+    begun_anew = characters._begun_anew
 
-    def seen(run, probability, generator):
-        begin_anew(run, probability, generator)
-        begun.append(run.step)
-        states.append(run.state[0][1][0].abs().sum(1))
+    def seen(state, probability, generator):
+        state = begun_anew(state, probability, generator)
+        begun.append(generator.initial_seed())  # of the seed 0: the step
+        states.append(state[0][1][0].abs().sum(1))
+        return state
 
-    monkeypatch.setattr(characters._Run, "begin_anew", seen)
+    monkeypatch.setattr(characters, "_begun_anew", seen)
     trained(dataclasses.replace(ROW, budget={**ROW.budget, "anew": 0.5}), data, "row")
     assert begun == list(range(105, 120))
     zero = torch.stack(states) == 0

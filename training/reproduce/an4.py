@@ -14,9 +14,7 @@ Label error rate: edit distance of the spelled text, gaps between words included
 
 import dataclasses
 import itertools
-import math
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +27,15 @@ from apps.evaluate.metrics import align
 from edge_runtime.format import DecoderConfig, ModelFile
 from edge_runtime.reference import ReferenceStream
 from training import ctc, packed
-from training.recurrent import Network, NetworkSpec
 from training.reproduce.row import Row
 from training.reproduce.spelling import FRONTEND, SPELLINGS, Batches, features_of, padded
+from training.reproduce.trainer import Trainer, network_of
 
 BUDGET = {"steps": 1600, "batch": 16, "rate": 6e-3, "dropout": 0.1}
 WSJ_BUDGET = {"steps": 40000, "batch": 16, "rate": 3e-3, "dropout": 0.1}
 
 _WARM_UP = 100  # steps until the full learning rate
 _SCORES = 12  # on dev, over the training
-_CHECKPOINT_S = 60.0
 _STATISTICS = 2000  # utterances of the training set, at most, of which inputs have mean 0 and variance 1
 _CALIBRATION = 60
 _EXACT = 20  # utterances of test that edge_runtime.reference is run on
@@ -116,53 +113,13 @@ def _evenly(utterances, most):
 
 
 def _network(row, utterances):
-    spec = NetworkSpec(
-        FRONTEND.feature_size,
-        len(SPELLINGS[row.variant].labels),
-        cell=row.cell,
-        units=row.units,
-        method=row.method,
-        stochastic=row.stochastic,
-        normalization=row.normalization,
-        learned_scale=row.learned_scale,
-        quantize_biases=row.quantize_biases,
-        dropout=row.budget["dropout"],
-    )
-    network = Network(spec, row.seed)
+    labels = SPELLINGS[row.variant].labels
+    network = network_of(row, FRONTEND.feature_size, len(labels), dropout=row.budget["dropout"])
     frames = np.concatenate(
         [features_of(utterance.cepstra) for utterance in _evenly(utterances, _STATISTICS)]
     )
     network.set_input_statistics(frames.mean(axis=0), frames.std(axis=0))
     return network
-
-
-def _rate(step, budget):
-    warm = min(1.0, (step + 1) / _WARM_UP)
-    return budget["rate"] * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / budget["steps"])))
-
-
-class _Run:
-    """The state of a training, and its checkpoint."""
-
-    def __init__(self, network, path):
-        self.network, self._path = network, path
-        self.optimizer = torch.optim.Adam(network.parameters())
-        self.step, self.seconds = 0, 0.0
-        self.curve, self.norms, self.before = [], [], network.histograms()
-        if path.exists():
-            kept = torch.load(path, weights_only=True)
-            network.load_state_dict(kept["network"])
-            self.optimizer.load_state_dict(kept["optimizer"])
-            for name in ("step", "seconds", "curve", "norms", "before"):
-                setattr(self, name, kept[name])
-
-    def save(self):
-        """Write the checkpoint: all of it, or nothing."""
-        kept = {name: getattr(self, name) for name in ("step", "seconds", "curve", "norms", "before")}
-        kept |= {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        temporary = self._path.with_suffix(".part")
-        torch.save(kept, temporary)
-        os.replace(temporary, self._path)
 
 
 def train(row, folder, data, report):
@@ -186,43 +143,27 @@ def train(row, folder, data, report):
     torch.set_num_threads(1)
     corpus = data / SPELLINGS[row.variant].folder
     speech = read_folder(corpus, ("train",))
-    run = _Run(_network(row, speech), folder / "checkpoint.pt")
-    _fit(run, row, speech, read_folder(corpus, ("dev",)), report)
-    model = _pack(run.network, row, speech, folder / "model.ernn")
-    return _evaluate(run, row, folder, model, data)
+    network = _network(row, speech)
+    optimizer = torch.optim.Adam(network.parameters())
+    trainer = Trainer(row, network, folder / "checkpoint.pt", optimizer)
+    _fit(trainer, speech, read_folder(corpus, ("dev",)), report)
+    model = _pack(network, row, speech, folder / "model.ernn")
+    return _evaluate(trainer, folder, model, data)
 
 
-def _fit(run, row, speech, dev, report):
-    steps = row.budget["steps"]
+def _fit(trainer, speech, dev, report):
+    row, network = trainer.row, trainer.network
     spelling = SPELLINGS[row.variant]
     batches = Batches(speech, spelling, row.budget["batch"], row.seed)
-    dev_features = [features_of(utterance.cepstra) for utterance in dev]
-    dev_labels = [spelling.outputs_of(utterance.words) for utterance in dev]
-    generator = torch.Generator()
-    begun, saved, losses = time.monotonic() - run.seconds, time.monotonic(), []
-    while run.step < steps:
-        generator.manual_seed((row.seed << 32) + run.step)
-        for group in run.optimizer.param_groups:
-            group["lr"] = _rate(run.step, row.budget)
-        loss = _loss(run.network, batches.examples(run.step), generator)
-        run.optimizer.zero_grad()
-        loss.backward()
-        # Where gradients explode beyond all numbers, the network stays as it is.
-        if torch.isfinite(torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)):
-            run.optimizer.step()
-            run.network.clip()
-        losses.append(loss.item())
-        run.step += 1
-        if run.step * _SCORES // steps > (run.step - 1) * _SCORES // steps:
-            spelled = map(ctc.greedy, _logits(run.network, dev_features))
-            run.curve.append([run.step, float(np.mean(losses)), error_rate(dev_labels, spelled)])
-            run.norms.append([run.step, max(run.network.spectral_norms())])
-            losses = []
-        report(run.step, steps, {"loss": loss.item()} | ({"dev": run.curve[-1][2]} if run.curve else {}))
-        run.seconds = time.monotonic() - begun
-        if time.monotonic() - saved >= _CHECKPOINT_S or run.step == steps:
-            saved = time.monotonic()
-            run.save()
+    features = [features_of(utterance.cepstra) for utterance in dev]
+    labels = [spelling.outputs_of(utterance.words) for utterance in dev]
+    trainer.fit(
+        lambda step, generator: _loss(network, batches.examples(step), generator),
+        lambda: error_rate(labels, map(ctc.greedy, _logits(network, features))),
+        report,
+        warm_up=_WARM_UP,
+        scores=_SCORES,
+    )
 
 
 def _pack(network, row, speech, path):
@@ -236,37 +177,24 @@ def _pack(network, row, speech, path):
     return edge_runtime.Model.load(path)
 
 
-def _evaluate(run, row, folder, model, data):
-    network, spelling = run.network, SPELLINGS[row.variant]
+def _evaluate(trainer, folder, model, data):
+    spelling = SPELLINGS[trainer.row.variant]
     test = read_folder(data / spelling.folder, ("test",))
     features = [features_of(utterance.cepstra) for utterance in test]
     words = [utterance.words for utterance in test]
     outputs = list(map(spelling.outputs_of, words))
-    by_torch = [ctc.greedy(logits) for logits in _logits(network, features)]
+    by_torch = [ctc.greedy(logits) for logits in _logits(trainer.network, features)]
     by_c = [_spelled_by_c(model, x) for x in features]
     file = ModelFile.load(folder / "model.ernn")
     by_reference = [ctc.greedy(ReferenceStream(file).run(x)) for x in features[:_EXACT]]
-    sizes = network.sizes()
-    result = {
-        "metric": "label error rate",
-        "score": error_rate(outputs, by_torch),
-        "packed_score": error_rate(outputs, by_c),
-        "decisions": len(test),
-        "differing": sum(a != b for a, b in zip(by_torch, by_c, strict=True)),
-        "exact_checked": len(by_reference),
-        "exact_differing": sum(a != b for a, b in zip(by_reference, by_c, strict=False)),
-        "dev_score": run.curve[-1][2],
-        "word_error_rate": error_rate(words, [spelling.text_of(spelled).split() for spelled in by_c]),
-        "bytes": (folder / "model.ernn").stat().st_size,
-        "float_bytes": sizes["float_bytes"],
-        "bits_per_weight": sizes["bits_per_weight"],
-        "zeros": sizes["zeros"],
-        "seconds": run.seconds,
-        "steps": run.step,
-        "curve": run.curve,
-        "spectral_norm": run.norms,
-        "histograms": {"before": run.before, "after": network.histograms()},
-    }
+    result = trainer.result(
+        folder / "model.ernn",
+        "label error rate",
+        (error_rate(outputs, by_torch), error_rate(outputs, by_c)),
+        (by_torch, by_c),
+        (by_reference, by_c[: len(by_reference)]),
+    )
+    result["word_error_rate"] = error_rate(words, [spelling.text_of(spelled).split() for spelled in by_c])
     if spelling.dictionary:
         search = ctc.WordLoop(spelling.words(data), spelling.labels)
         found = [search.decode(packed.logits_of(model, x)) for x in features]

@@ -15,8 +15,6 @@ the whole text in one, by torch in float32 and by the C runtime with the packed 
 import contextlib
 import functools
 import math
-import os
-import time
 
 import numpy as np
 import torch
@@ -26,8 +24,8 @@ import edge_runtime
 from edge_runtime.format import ModelFile
 from edge_runtime.reference import ReferenceStream
 from training import packed, texts
-from training.recurrent import Network, NetworkSpec
 from training.reproduce.row import Row
+from training.reproduce.trainer import Trainer, network_of
 
 #: What all rows of a text and size train with: 6, 3, 6, 6 epochs, and one.
 BUDGETS = {
@@ -40,13 +38,10 @@ BUDGETS = {
 
 _WARM_UP = 200  # steps until the full learning rate
 _MASTERS_RATE = 0.3  # share of the learning rate that masters of quantized matrices take
-_LAST_RATE = 0.01  # share of the learning rate that is left at the end
-_CLIP = 1.0  # of the gradient's norm
 _DEV_STREAMS = 32
 _WINDOW = 500  # steps of an evaluation that are computed together
 _ANEW = 1 / 8  # of the steps, at the end, in which streams begin anew with the budget's probability "anew"
 _SCORES = 10  # on dev, over the training
-_CHECKPOINT_S = 60.0
 _CALIBRATION = (8, 500)  # sequences of the training text, and their characters
 _EXACT = 3000  # characters of test that edge_runtime.reference is run on
 
@@ -185,30 +180,6 @@ def _logits(network, x):
     network.train()
 
 
-def _network(row, text):
-    size = len(text.alphabet)
-    spec = NetworkSpec(
-        size,
-        size,
-        cell=row.cell,
-        units=row.units,
-        method=row.method,
-        stochastic=row.stochastic,
-        normalization=row.normalization,
-        learned_scale=row.learned_scale,
-        quantize_biases=row.quantize_biases,
-        dropout=row.budget.get("dropout", 0.0),
-        one_hot=True,
-    )
-    return Network(spec, row.seed)
-
-
-def _rate(step, budget):
-    warm = min(1.0, (step + 1) / _WARM_UP)
-    cosine = 0.5 * (1 + math.cos(math.pi * step / budget["steps"]))
-    return budget["rate"] * warm * (_LAST_RATE + (1 - _LAST_RATE) * cosine)
-
-
 def _parameter_groups(network):
     """Masters whose levels flip are moved more slowly than lengths of rows, biases and float matrices."""
     masters = [matrix.weight for matrix in network.matrices() if matrix.method.rule != "float"]
@@ -218,82 +189,36 @@ def _parameter_groups(network):
     return [group for group in groups if group["params"]]
 
 
-class _Run:
-    """The state of a training, and its checkpoint."""
+def _begun_anew(state, probability, generator):
+    """The state of streams, each put back to the zero state with a probability."""
+    kept = torch.rand((state[0][0].shape[1], 1), generator=generator) >= probability
+    return [tuple(part * kept for part in layer) for layer in state]
 
-    _KEPT = ("step", "seconds", "skipped", "state", "curve", "norms", "before")
 
-    def __init__(self, network, path):
-        self.network, self._path = network, path
-        self.optimizer = torch.optim.Adam(_parameter_groups(network), fused=True)
-        self.step, self.seconds, self.skipped, self.state = 0, 0.0, 0, None
-        self.curve, self.norms, self.before = [], [], network.histograms()
-        if path.exists():
-            kept = torch.load(path, weights_only=True)
-            network.load_state_dict(kept["network"])
-            self.optimizer.load_state_dict(kept["optimizer"])
-            for name in self._KEPT:
-                setattr(self, name, kept[name])
+def _fit(trainer, text, report):
+    budget, network = trainer.row.budget, trainer.network
+    windows = _Windows(text.train, budget, trainer.row.seed)
 
-    def save(self):
-        """Write the checkpoint: all of it, or nothing."""
-        kept = {name: getattr(self, name) for name in self._KEPT}
-        kept |= {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        temporary = self._path.with_suffix(".part")
-        torch.save(kept, temporary)
-        os.replace(temporary, self._path)
-
-    def begin_anew(self, probability, generator):
-        """Put each stream back to the zero state with a probability."""
-        kept = torch.rand((self.state[0][0].shape[1], 1), generator=generator) >= probability
-        self.state = [tuple(part * kept for part in layer) for layer in self.state]
-
-    def advance(self, x, following, rate, generator):
-        """One step of the optimizer; returns the loss in bits per character."""
-        network = self.network
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["share"]
+    def loss_of(step, generator):
+        x, following, new_epoch = windows.at(step)
+        if new_epoch:
+            trainer.state = None
+        elif budget["steps"] - step <= budget["steps"] * _ANEW and "anew" in budget:
+            trainer.state = _begun_anew(trainer.state, budget["anew"], generator)
         weights = network.weights(generator)
         with _products():
-            logits, state = network(x, weights, self.state, generator)
-        loss = functional.cross_entropy(logits.float().flatten(0, 1), following.flatten())
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
-        # Networks that fail have gradients beyond float32; one such step would leave nothing to go on with.
-        if torch.isfinite(norm):
-            self.optimizer.step()
-            network.clip()
-        else:
-            self.skipped += 1
-        self.state = [tuple(part.float() for part in layer) for layer in state]
-        self.step += 1
-        return loss.item() / math.log(2)
+            logits, state = network(x, weights, trainer.state, generator)
+        trainer.state = [tuple(part.float() for part in layer) for layer in state]
+        return functional.cross_entropy(logits.float().flatten(0, 1), following.flatten())
 
-
-def _fit(run, row, text, report):
-    steps = row.budget["steps"]
-    windows = _Windows(text.train, row.budget, row.seed)
-    generator = torch.Generator()
-    begun, saved, losses = time.monotonic() - run.seconds, time.monotonic(), []
-    while run.step < steps:
-        generator.manual_seed((row.seed << 32) + run.step)
-        x, following, new_epoch = windows.at(run.step)
-        if new_epoch:
-            run.state = None
-        elif steps - run.step <= steps * _ANEW and "anew" in row.budget:
-            run.begin_anew(row.budget["anew"], generator)
-        losses.append(run.advance(x, following, _rate(run.step, row.budget), generator))
-        if run.step * _SCORES // steps > (run.step - 1) * _SCORES // steps:
-            dev = bits_per_character(run.network, text.dev)
-            run.curve.append([run.step, float(np.mean(losses)), dev])
-            run.norms.append([run.step, max(run.network.spectral_norms())])
-            losses = []
-        report(run.step, steps, {"loss": losses[-1]} if losses else {"dev": run.curve[-1][2]})
-        run.seconds = time.monotonic() - begun
-        if time.monotonic() - saved >= _CHECKPOINT_S or run.step == steps:
-            saved = time.monotonic()
-            run.save()
+    trainer.fit(
+        loss_of,
+        lambda: bits_per_character(network, text.dev),
+        report,
+        warm_up=_WARM_UP,
+        scores=_SCORES,
+        unit=math.log(2),
+    )
 
 
 def train(row, folder, data, report):
@@ -316,9 +241,12 @@ def train(row, folder, data, report):
     """
     torch.set_num_threads(1)
     text = texts.load(row.variant, data)
-    run = _Run(_network(row, text), folder / "checkpoint.pt")
-    _fit(run, row, text, report)
-    return _evaluate(run, row, folder, text)
+    size, dropout = len(text.alphabet), row.budget.get("dropout", 0.0)
+    network = network_of(row, size, size, dropout=dropout, one_hot=True)
+    optimizer = torch.optim.Adam(_parameter_groups(network), fused=True)
+    trainer = Trainer(row, network, folder / "checkpoint.pt", optimizer)
+    _fit(trainer, text, report)
+    return _evaluate(trainer, folder / "model.ernn", text)
 
 
 def _pack(network, row, text, path):
@@ -337,9 +265,9 @@ def _packed_logits(stream, scale, network, codes):
         yield begin, stream.run(x) * np.float32(scale)
 
 
-def _evaluate(run, row, folder, text):
-    network, path = run.network, folder / "model.ernn"
-    model = _pack(network, row, text, path)
+def _evaluate(trainer, path, text):
+    network = trainer.network
+    model = _pack(network, trainer.row, text, path)
     scale = float(model.metadata.get("output_scale", "1"))
     following = torch.from_numpy(text.test[1:])
     by_torch, torch_bits = [], 0.0
@@ -356,24 +284,11 @@ def _evaluate(run, row, folder, text):
         logits.argmax(1) for _, logits in _packed_logits(reference, scale, network, text.test[:-1][:_EXACT])
     ]
     by_reference = np.concatenate(by_reference)
-    sizes = network.sizes()
-    return {
-        "metric": "bits per character",
-        "score": torch_bits / len(following),
-        "packed_score": c_bits / len(following),
-        "decisions": len(following),
-        "differing": int((by_torch != by_c).sum()),
-        "exact_checked": len(by_reference),
-        "exact_differing": int((by_reference != by_c[: len(by_reference)]).sum()),
-        "dev_score": run.curve[-1][2],
-        "bytes": path.stat().st_size,
-        "float_bytes": sizes["float_bytes"],
-        "bits_per_weight": sizes["bits_per_weight"],
-        "zeros": sizes["zeros"],
-        "seconds": run.seconds,
-        "steps": run.step,
-        "skipped": run.skipped,
-        "curve": run.curve,
-        "spectral_norm": run.norms,
-        "histograms": {"before": run.before, "after": network.histograms()},
-    }
+    result = trainer.result(
+        path,
+        "bits per character",
+        (torch_bits / len(following), c_bits / len(following)),
+        (by_torch, by_c),
+        (by_reference, by_c[: len(by_reference)]),
+    )
+    return result | {"skipped": trainer.skipped}

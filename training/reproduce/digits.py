@@ -11,9 +11,7 @@ folder; where there are none, training goes on without and the result says so.
 """
 
 import dataclasses
-import math
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +29,8 @@ from training.isolated_digits import (
     read_clips,
     recorded_features,
 )
-from training.recurrent import Network, NetworkSpec
 from training.reproduce.row import Row
+from training.reproduce.trainer import Trainer, network_of
 from training.synthetic_speech import default_folder
 
 DECIDING_STEPS = 15  # at the end of a word, 0.3 s
@@ -50,13 +48,11 @@ UNITS = 200
 BUDGET = {"steps": 600, "batch": 64, "rate": 3e-3}
 _CHUNK = 8  # batches that are drawn together and divided by length
 _WARM_UP = 60  # steps
-_FINAL_FRACTION = 0.01  # of the learning rate
-_LARGEST_GRADIENT = 1.0
 _SMOOTHING = 0.1  # of labels
 _INPUT_DROPOUT = 0.2
 _MASK_STEPS = 6  # most that are masked at one place
-_REPORT_STEPS = 100
-_CHECKPOINT_S = 30
+_SCORES = 6  # on dev, over the training
+_SEEDS = 1_000_003  # of `Trainer.fit`
 _CALIBRATION = 64  # words
 _EXACT = 20  # words that the NumPy reference runs too
 _EVALUATION_BATCH = 125
@@ -106,22 +102,18 @@ def train(row, folder, data, report):
     dev = recorded_features([clip for clip in clips if clip.split == "dev" and clip.source in DEV_SETS])
     test = recorded_features([clip for clip in clips if (clip.source, clip.speaker) == ("fsdd", row.variant)])
 
-    spec = NetworkSpec(
-        telephone.FEATURE_SIZE,
-        len(WORDS),
-        cell=row.cell,
-        units=row.units,
-        method=row.method,
-        stochastic=row.stochastic,
-        normalization=row.normalization,
-        learned_scale=row.learned_scale,
-        quantize_biases=row.quantize_biases,
-        dropout=0.2,
-    )
-    network = Network(spec, row.seed)
+    network = network_of(row, telephone.FEATURE_SIZE, len(WORDS), dropout=0.2)
     network.set_input_statistics(*draw.statistics())
-    trainer = _Trainer(network, row, draw, folder / "checkpoint.pt")
-    trainer.run(lambda: _accuracy(network, dev), report)
+    optimizer = torch.optim.Adam(network.parameters())
+    trainer = Trainer(row, network, folder / "checkpoint.pt", optimizer)
+    trainer.fit(
+        lambda step, generator: _loss(network, *draw.at(step, network.input_mean), generator),
+        lambda: _accuracy(network, dev),
+        report,
+        warm_up=_WARM_UP,
+        scores=_SCORES,
+        seeds=_SEEDS,
+    )
 
     calibration = [copies.inputs(word) for word in draw.some(_CALIBRATION)]
     file = network.model_file(calibration, WORDS, {"task": row.name})
@@ -133,28 +125,14 @@ def train(row, folder, data, report):
     theirs = np.array([_decide(packed.logits_of(model, x)) for x in inputs])
     some = range(0, len(inputs), max(1, len(inputs) // _EXACT))
     exact = np.array([_decide(reference.ReferenceStream(file).run(inputs[word])) for word in some])
-    sizes = network.sizes()
-    return {
-        "metric": "accuracy",
-        "score": np.mean(ours == digits),
-        "packed_score": np.mean(theirs == digits),
-        "decisions": len(digits),
-        "differing": int(np.sum(ours != theirs)),
-        "exact_checked": len(exact),
-        "exact_differing": int(np.sum(exact != theirs[some])),
-        "dev_score": _accuracy(network, dev),
-        "bytes": (folder / "model.ernn").stat().st_size,
-        "float_bytes": sizes["float_bytes"],
-        "bits_per_weight": sizes["bits_per_weight"],
-        "zeros": sizes["zeros"],
-        "seconds": trainer.seconds,
-        "steps": trainer.step,
-        "curve": trainer.curve,
-        "spectral_norm": trainer.spectral_norm,
-        "histograms": {"before": trainer.before, "after": network.histograms()},
-        "refused_steps": trainer.refused,
-        "synthetic_speech": speech is not None,
-    }
+    result = trainer.result(
+        folder / "model.ernn",
+        "accuracy",
+        (np.mean(ours == digits), np.mean(theirs == digits)),
+        (ours, theirs),
+        (exact, theirs[some]),
+    )
+    return result | {"refused_steps": trainer.skipped, "synthetic_speech": speech is not None}
 
 
 def _decide(logits):
@@ -195,6 +173,7 @@ class _Draw:
 
     def __init__(self, copies, row):
         self.copies, self.seed, self.batch = copies, row.seed, row.budget["batch"]
+        self._chunk, self._batches = None, []
         self.sources = [name for name in SHARES if np.any(copies.sources == name)]
         shares = np.array([SHARES[name] for name in self.sources])
         self.shares = shares / shares.sum()
@@ -224,19 +203,27 @@ class _Draw:
         frames = np.concatenate([self.copies.inputs(word) for word in self.some(2000)])
         return frames.mean(axis=0), frames.std(axis=0) + np.float32(1e-3)
 
-    def chunk(self, number, mean):
-        """Batches of words of like length.
+    def at(self, step, mean):
+        """The batch of a step, words of like length.
 
         Parameters
         ----------
-        number : int
-        mean : float32 [shape=(inputs,)]
-            What a masked step holds.
+        step : int
+        mean : float32 tensor [shape=(inputs,)]
+            What a masked step of a word holds.
 
         Returns
         -------
-        list of (inputs float32 tensor [shape=(steps, batch, inputs)], lengths, digits int64 [shape=(batch,)])
+        inputs : float32 tensor [shape=(steps, batch, inputs)]
+        lengths : int64 tensor [shape=(batch,)]
+        digits : int64 tensor [shape=(batch,)]
         """
+        if step // _CHUNK != self._chunk:
+            self._chunk = step // _CHUNK
+            self._batches = self._drawn_together(self._chunk, mean.numpy())
+        return self._batches[step % _CHUNK]
+
+    def _drawn_together(self, number, mean):
         rng = np.random.default_rng([self.seed, 2, number])
         words = self._draw(rng, _CHUNK * self.batch)
         order = np.argsort(self.copies.lengths[words] + 4 * rng.random(len(words)))
@@ -256,85 +243,12 @@ class _Draw:
         return inputs
 
 
-def _loss(logits, lengths, digits):
+def _loss(network, x, lengths, digits, generator):
+    keep = 1 - _INPUT_DROPOUT
+    dropped = torch.rand(x.shape, generator=generator) >= keep
+    x = torch.where(dropped, network.input_mean, x / keep + (1 - 1 / keep) * network.input_mean)
+    logits, _ = network(x, network.weights(generator), generator=generator)
     steps = torch.arange(len(logits))[:, None]
     deciding = (steps < lengths) & (steps >= lengths - DECIDING_STEPS)
     mean = (logits * deciding[..., None]).sum(0) / DECIDING_STEPS
     return functional.cross_entropy(mean, digits, label_smoothing=_SMOOTHING)
-
-
-class _Trainer:
-    """The loop over steps, and what it must keep to be resumed."""
-
-    def __init__(self, network, row, draw, path):
-        self.network, self.row, self.draw, self.path = network, row, draw, path
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=row.budget["rate"])
-        self.step, self.refused, self.seconds = 0, 0, 0.0
-        self.curve, self.spectral_norm = [], []
-        self.before = network.histograms()
-        if path.exists():
-            kept = torch.load(path, weights_only=True)
-            network.load_state_dict(kept["network"])
-            self.optimizer.load_state_dict(kept["optimizer"])
-            for name in self._NUMBERS:
-                setattr(self, name, kept[name])
-
-    _NUMBERS = ("step", "refused", "seconds", "curve", "spectral_norm", "before")
-
-    def _keep(self):
-        kept = {name: getattr(self, name) for name in self._NUMBERS}
-        kept |= {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        part = self.path.with_suffix(".part")
-        torch.save(kept, part)
-        part.replace(self.path)
-
-    def _rate(self):
-        steps = self.row.budget["steps"]
-        cosine = 0.5 * (1 + math.cos(math.pi * self.step / steps))
-        warm = min(1, (self.step + 1) / _WARM_UP)
-        return self.row.budget["rate"] * warm * (_FINAL_FRACTION + (1 - _FINAL_FRACTION) * cosine)
-
-    def run(self, dev_score, report):
-        """Train to the end of the budget, from the checkpoint if there was one."""
-        steps, generator = self.row.budget["steps"], torch.Generator()
-        losses, kept_at = [], time.monotonic()
-        begin = time.monotonic() - self.seconds
-        mean = self.network.input_mean.numpy()
-        batches, chunk = [], None
-        while self.step < steps:
-            if self.step // _CHUNK != chunk:
-                chunk = self.step // _CHUNK
-                batches = self.draw.chunk(chunk, mean)
-            generator.manual_seed(self.row.seed * 1_000_003 + self.step)
-            losses.append(self._one(*batches[self.step % _CHUNK], generator))
-            self.step += 1
-            if self.step % _REPORT_STEPS == 0 or self.step == steps:
-                loss, dev = float(np.mean(losses)), dev_score()
-                self.curve.append([self.step, loss, dev])
-                self.spectral_norm.append([self.step, max(self.network.spectral_norms())])
-                report(self.step, steps, {"loss": loss, "dev": dev})
-                losses = []
-            self.seconds = time.monotonic() - begin
-            if self.step == steps or time.monotonic() - kept_at > _CHECKPOINT_S:
-                self._keep()
-                kept_at = time.monotonic()
-
-    def _one(self, x, lengths, digits, generator):
-        keep = 1 - _INPUT_DROPOUT
-        dropped = torch.rand(x.shape, generator=generator) >= keep
-        x = torch.where(dropped, self.network.input_mean, x / keep + (1 - 1 / keep) * self.network.input_mean)
-        logits, _ = self.network(x, self.network.weights(generator), generator=generator)
-        loss = _loss(logits, lengths, digits)
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
-        if not torch.isfinite(
-            norm
-        ):  # +-1 makes gradients explode: a step into nowhere is not taken, but counted
-            self.refused += 1
-            return loss.item()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
-        self.optimizer.step()
-        self.network.clip()
-        return loss.item()
