@@ -5,9 +5,7 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
-import weakref
 
 import edge_digits
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 from edge_digits import HERE, expected_lines
 from test_digit_demo import make_wav
 from test_microphone import SAID, microphone, noise_wav, write_wav  # noqa: F401
+from virtual_microphone import Listener
 from word_models import tone_signal
 
 from apps.audio import read_audio
@@ -97,44 +96,15 @@ def arecord(tmp_path):
     return Arecord(folder)
 
 
-class Listener:
+def listen(program, environment, *arguments):
     """edge-digits in the background, listening."""
-
-    def __init__(self, program, environment, *arguments):
-        self.process = program.start(*arguments, env=environment, stdin=subprocess.DEVNULL)
-        weakref.finalize(self, self.process.kill)  # of a test that failed
-        self._watchdog = threading.Timer(120, self.process.kill)
-        self._watchdog.start()
-
-    def wait_for_message(self, text):
-        """Read its standard error up to a line with this text; returns the line."""
-        while text not in (line := self.process.stderr.readline().decode()):
-            assert line, f"it ended without saying {text!r}"
-        return line
-
-    def next_line(self):
-        """Wait for a line of its standard output."""
-        return self.process.stdout.readline().decode()
-
-    def wait(self):
-        """Wait for its end; returns the rest of its output."""
-        try:
-            out, err = self.process.communicate(timeout=60)
-        finally:
-            self._watchdog.cancel()
-            self.process.kill()
-        return out.decode(), err.decode()
-
-    def stop(self, how=signal.SIGINT):
-        """End it; returns the rest of its output."""
-        self.process.send_signal(how)
-        return self.wait()
+    return Listener(program.start(*arguments, env=environment, stdin=subprocess.DEVNULL))
 
 
 def test_device_that_comes_back_is_heard_again(program, arecord, model_path):
     arecord.deliver(1, tone_signal(["one", "two"], rate=RATE), "Recording raw data 'stdin'")
     arecord.deliver(3, tone_signal(["three"], rate=RATE), stay=True)
-    listener = Listener(program, arecord.environment, "--arecord", "-m", model_path, "--json")
+    listener = listen(program, arecord.environment, "--arecord", "-m", model_path, "--json")
     listener.wait_for_message("listening to 'default' at 48000 Hz through arecord; Ctrl-C ends")
     words = [json.loads(listener.next_line()) for _ in range(2)]
     loss = listener.wait_for_message("stopped delivering audio")
@@ -210,7 +180,7 @@ def test_device_that_delivers_no_more_is_lost(here, arecord, model_path):
 
 def test_ctrl_c_while_waiting_ends_quietly(program, arecord, model_path):
     arecord.deliver(1, tone_signal(["one"], rate=RATE))
-    listener = Listener(program, arecord.environment, "--arecord", "-m", model_path)
+    listener = listen(program, arecord.environment, "--arecord", "-m", model_path)
     listener.wait_for_message("waiting for it")
     out, err = listener.stop(signal.SIGTERM)
     assert listener.process.returncode == 0
@@ -280,7 +250,7 @@ def test_virtual_microphone(here, microphone, model_path, tmp_path, way):  # noq
     played = write_wav(tmp_path / "a.wav", tone_signal(SAID), 16000)
     kept = tmp_path / "kept"
     arguments = ["-m", model_path, "--json", "--save-audio", kept, *WAYS[way]]
-    listener = Listener(here, microphone.environment, *arguments)
+    listener = listen(here, microphone.environment, *arguments)
     line = listener.wait_for_message("listening to")
     assert ("through arecord" in line) == (way == "arecord" or edge_digits.STATIC is not None)
     microphone.play(played)
@@ -299,7 +269,7 @@ def test_virtual_microphone(here, microphone, model_path, tmp_path, way):  # noq
 @pytest.mark.parametrize("way", ["libasound", "arecord"])
 def test_virtual_microphone_is_unplugged(here, microphone, model_path, tmp_path, way):  # noqa: F811
     played = [write_wav(tmp_path / f"{word}.wav", tone_signal([word]), 16000) for word in ("one", "two")]
-    listener = Listener(here, microphone.environment, "-m", model_path, *WAYS[way])
+    listener = listen(here, microphone.environment, "-m", model_path, *WAYS[way])
     listener.wait_for_message("listening to")
     microphone.play(played[0])
     assert listener.next_line() == "1\n"
@@ -320,7 +290,7 @@ def test_emulated_processor_hears_the_virtual_microphone(microphone, tmp_path): 
     """AArch64 under qemu hears this machine's sound server through arecord, in real time."""
     program = edge_digits.program("aarch64")
     path, said = samples()[0]
-    listener = Listener(program, microphone.environment, "--arecord", "--json")
+    listener = listen(program, microphone.environment, "--arecord", "--json")
     listener.wait_for_message("listening to")
     microphone.play(path)
     time.sleep(1.0)

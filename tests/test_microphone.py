@@ -8,13 +8,12 @@ import pathlib
 import signal
 import subprocess
 import sys
-import threading
 import time
 import wave
 
 import numpy as np
 import pytest
-from virtual_microphone import VirtualMicrophone, missing
+from virtual_microphone import Listener, VirtualMicrophone, missing
 from word_models import tone_signal
 
 from apps.audio import read_audio
@@ -46,45 +45,20 @@ def write_wav(path, signal_samples, rate):
     return path
 
 
-class Listener:
+def listen(microphone, *arguments):
     """The demo in a process of its own, listening."""
-
-    def __init__(self, microphone, *arguments):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "apps.digit_demo", *map(str, arguments)],
-            env=microphone.environment,
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,  # a line that is read takes no more than itself out of the pipe
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        self._watchdog = threading.Timer(90 + DIGITS_S, self.process.kill)
-        self._watchdog.start()
-        self.wait_for_message("listening to")
-
-    def wait_for_message(self, text):
-        """Read its standard error up to a line with this text."""
-        while text not in (line := self.process.stderr.readline().decode()):
-            assert line, f"it ended without saying {text!r}"
-
-    def next_line(self):
-        """Wait for a line of its standard output."""
-        return self.process.stdout.readline().decode()
-
-    def wait(self):
-        """Wait for its end; returns the rest of its output."""
-        try:
-            out, err = self.process.communicate(timeout=60)
-        finally:
-            self._watchdog.cancel()
-            self.process.kill()
-        return out.decode(), err.decode()
-
-    def stop(self, how=signal.SIGINT):
-        """End it; returns the rest of its output."""
-        self.process.send_signal(how)
-        return self.wait()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "apps.digit_demo", *map(str, arguments)],
+        env=microphone.environment,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    listener = Listener(process, 90 + DIGITS_S)
+    listener.wait_for_message("listening to")
+    return listener
 
 
 def run(program, microphone):
@@ -121,7 +95,7 @@ def test_devices_are_listed(microphone):
 )
 def test_tones_are_heard(microphone, model_path, tmp_path, arguments):
     played = write_wav(tmp_path / "a.wav", tone_signal(SAID), 16000)
-    listener = Listener(microphone, "-m", model_path, "--json", "--save-audio", tmp_path / "kept", *arguments)
+    listener = listen(microphone, "-m", model_path, "--json", "--save-audio", tmp_path / "kept", *arguments)
     microphone.play(played)
     assert [json.loads(listener.next_line())["word"] for _ in SAID] == SAID
     out, err = listener.stop()
@@ -139,7 +113,7 @@ def test_tones_are_heard(microphone, model_path, tmp_path, arguments):
 
 def test_words_come_while_listening_and_sigterm_ends(microphone, model_path, tmp_path):
     played = write_wav(tmp_path / "a.wav", tone_signal(["three"]), 16000)
-    listener = Listener(microphone, "-m", model_path)
+    listener = listen(microphone, "-m", model_path)
     microphone.play(played)
     assert listener.next_line() == "3\n"
     assert listener.process.poll() is None
@@ -200,7 +174,7 @@ def test_as_many_spoken_digits_are_heard_as_from_the_file(microphone, tmp_path, 
     audio, said = spoken_digits(DIGITS_S)
     path = write_wav(tmp_path / "a.wav", np.clip(audio, -1, 1), 16000)
     from_file = demo(microphone, "-i", path, "--json")
-    listener = Listener(microphone, "--json", "--save-audio", tmp_path / "kept")
+    listener = listen(microphone, "--json", "--save-audio", tmp_path / "kept")
     microphone.play(path, timeout_s=60 + DIGITS_S)
     time.sleep(1.0)
     out, err = listener.stop()
@@ -221,7 +195,7 @@ def test_as_many_spoken_digits_are_heard_as_from_the_file(microphone, tmp_path, 
 @pytest.mark.parametrize("arguments", [["--no-reconnect"], ["--arecord", "--reconnect", "1"]])
 def test_vanished_device_is_one_line_and_keeps_the_audio(microphone, model_path, tmp_path, arguments):
     with microphone.unplugged_at_the_end():
-        listener = Listener(microphone, "-m", model_path, "--save-audio", tmp_path, *arguments)
+        listener = listen(microphone, "-m", model_path, "--save-audio", tmp_path, *arguments)
         microphone.play(write_wav(tmp_path / "a.wav", tone_signal(["one"]), 16000))
         assert listener.next_line() == "1\n"
         microphone.unplug()
@@ -240,7 +214,7 @@ def test_vanished_device_is_one_line_and_keeps_the_audio(microphone, model_path,
 @pytest.mark.parametrize("arguments", [[], ["--arecord"]])
 def test_device_that_comes_back_is_heard_again(microphone, model_path, tmp_path, arguments):
     played = [write_wav(tmp_path / f"{word}.wav", tone_signal([word]), 16000) for word in ("one", "two")]
-    listener = Listener(microphone, "-m", model_path, "--json", *arguments)
+    listener = listen(microphone, "-m", model_path, "--json", *arguments)
     microphone.play(played[0])
     first = json.loads(listener.next_line())
     microphone.unplug()
@@ -261,7 +235,7 @@ def test_device_that_comes_back_is_heard_again(microphone, model_path, tmp_path,
 @pytest.mark.parametrize("arguments", [[], ["--arecord"]])
 def test_ctrl_c_while_waiting_ends_quietly(microphone, model_path, arguments):
     with microphone.unplugged_at_the_end():
-        listener = Listener(microphone, "-m", model_path, *arguments)
+        listener = listen(microphone, "-m", model_path, *arguments)
         microphone.unplug()
         listener.wait_for_message("waiting for it")
         time.sleep(0.3)
@@ -277,7 +251,7 @@ def test_ctrl_c_while_waiting_ends_quietly(microphone, model_path, arguments):
     [(signal.SIGTERM, "(arecord"), (signal.SIGKILL, "(arecord ended"), (signal.SIGSTOP, "(nothing for 3 s")],
 )
 def test_arecord_that_dies_or_hangs_is_noticed_and_collected(microphone, model_path, how, reason):
-    listener = Listener(microphone, "-m", model_path, "--arecord", "--no-reconnect")
+    listener = listen(microphone, "-m", model_path, "--arecord", "--no-reconnect")
     (child,) = children(listener.process.pid)
     assert "arecord" in pathlib.Path(f"/proc/{child}/cmdline").read_text()
     os.kill(child, how)

@@ -13,7 +13,7 @@ import targets
 import wheels
 from count_instructions import plugin
 from edge_digits import MACHINES, NAMES, Program, checksum, expected_logits, load
-from test_edge_digits_microphone import Listener
+from test_edge_digits_microphone import listen
 from test_microphone import microphone  # noqa: F401
 from test_no_multiply import cmake_list, defined_functions, inference_sources, multiplies
 from test_wheels import portable_sources
@@ -136,7 +136,7 @@ def _emulated_pi(way, folder, environment):
 def test_emulated_pi_hears_the_virtual_microphone(microphone, tmp_path, way, record_property):  # noqa: F811
     """The digits are those of the file, but for one word."""
     program, environment = _emulated_pi(way, tmp_path, microphone.environment)
-    listener = Listener(program, environment, "--json")
+    listener = listen(program, environment, "--json")
     line = listener.wait_for_message("listening to")
     assert ("through arecord" in line) == (way == "arecord")
     expected, said = [], []

@@ -2,7 +2,7 @@
 """A microphone without hardware: a PulseAudio daemon of our own in a temporary folder.
 
 What is played into its null sink is heard by the sink's monitor, its only source, which PortAudio and
-arecord open as the default input through ALSA's pulse plugin.
+arecord open as the default input through ALSA's pulse plugin. `Listener` is a process that listens to it.
 """
 
 import contextlib
@@ -14,7 +14,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
+import weakref
 
 _START_S = 15.0
 _ALSA_PLUGIN = "libasound_module_pcm_pulse.so"
@@ -148,3 +150,45 @@ class VirtualMicrophone:
             except subprocess.TimeoutExpired:
                 self._daemon.kill()
                 self._daemon.wait()
+
+
+class Listener:
+    """A process that listens in the background.
+
+    Parameters
+    ----------
+    process : subprocess.Popen
+        Its outputs are pipes without buffers: a line that is read takes no more than itself out of them.
+    limit_s : float
+        It is killed after this time, so that nobody waits for its lines forever.
+    """
+
+    def __init__(self, process, limit_s=120):
+        self.process = process
+        weakref.finalize(self, process.kill)  # of a test that failed
+        self._watchdog = threading.Timer(limit_s, process.kill)
+        self._watchdog.start()
+
+    def wait_for_message(self, text):
+        """Read its standard error up to a line with this text; returns the line."""
+        while text not in (line := self.process.stderr.readline().decode()):
+            assert line, f"it ended without saying {text!r}"
+        return line
+
+    def next_line(self):
+        """Wait for a line of its standard output."""
+        return self.process.stdout.readline().decode()
+
+    def wait(self):
+        """Wait for its end; returns the rest of its output."""
+        try:
+            out, err = self.process.communicate(timeout=60)
+        finally:
+            self._watchdog.cancel()
+            self.process.kill()
+        return out.decode(), err.decode()
+
+    def stop(self, how=signal.SIGINT):
+        """End it; returns the rest of its output."""
+        self.process.send_signal(how)
+        return self.wait()
