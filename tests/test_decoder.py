@@ -8,6 +8,7 @@ import pytest
 from word_models import DELAY_MS, LENGTH_MS, babble_model, tone_model
 
 import edge_runtime as er
+from edge_runtime._native import ffi, lib
 from edge_runtime.format import ModelFile
 
 LABELS = ("blank", "one", "two", "three", "four", "unknown")
@@ -92,6 +93,18 @@ def test_finish_reports_the_word_in_progress_once():
     assert decoder.push(make_logits("..111")) == []
     assert [word.label for word in decoder.finish()] == ["one"]
     assert decoder.finish() == []
+
+
+@pytest.mark.parametrize("text, count", [("..55", 0), ("..", 0), ("..11", 1)])
+def test_finish_writes_no_word_but_those_it_counts(text, count):
+    decoder = make_model().decoder()
+    assert decoder.push(make_logits(text)) == []
+    words, found = ffi.new("er_word[2]"), ffi.new("size_t *")
+    untouched = b"\xa5" * ffi.sizeof("er_word")
+    ffi.buffer(words)[:] = 2 * untouched
+    assert lib.er_decoder_finish(decoder._handle, words, 2, found) == 0
+    assert found[0] == count
+    assert ffi.buffer(words)[count * len(untouched) :] == (2 - count) * untouched
 
 
 def test_times_are_end_of_run_less_delay_and_typical_length():

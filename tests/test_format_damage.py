@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edge_runtime import FormatError
 from edge_runtime._native import ffi, lib
-from edge_runtime.format import ModelFile, _join
+from edge_runtime.format import Layer, Matrix, ModelFile, _join
+from edge_runtime.packing import pack_pow2
 
 
 def c_verdict(data):
@@ -234,3 +235,43 @@ def test_clamps_between_and_beyond_the_allowed_ones_are_refused():
         damaged = bytearray(data)
         damaged[at : at + 2] = clamp.to_bytes(2, "little")
         assert_both_refuse(damaged, 23)
+
+
+@pytest.mark.parametrize("bit", range(8))
+@pytest.mark.parametrize("term", [0, 1])
+def test_row_scale_without_its_first_term_has_no_other_bit(term, bit):
+    """In any row, of either term: the second is present only if the first is."""
+    file = ModelFile.load(make_golden.GOLDEN / "dense_ternary_small.ernn")
+    (layer,) = file.layers
+    (matrix,) = layer.matrices
+    marker = np.tile(np.array([0x8D, 0xCE], np.uint8), (1, matrix.rows, 1))
+    layers = (dataclasses.replace(layer, matrices=(dataclasses.replace(matrix, scales=marker),)),)
+    data = bytearray(dataclasses.replace(file, layers=layers).to_bytes())
+    at = data.index(marker.tobytes())
+    for place in range(at, at + 2 * matrix.rows, 2):
+        damaged = bytearray(data)
+        damaged[place : place + 2] = bytes(2)
+        assert c_verdict(make_golden.with_crc(bytes(damaged))) is None
+        damaged[place + term] = 1 << bit
+        if (term, bit) == (0, 7):
+            assert c_verdict(make_golden.with_crc(bytes(damaged))) is None
+        else:
+            assert_both_refuse(damaged, 26)
+
+
+@pytest.mark.parametrize("magnitude", [1, 2, 4, 8, 16, 32, 64])
+def test_sum_of_a_row_of_powers_of_two_is_bounded_by_its_magnitudes(magnitude):
+    """At the greatest clamp a row may come to 32769; here the second one of the second plane does."""
+    filling, rest = divmod(32769 - 62 * magnitude, 64)
+    row = [-magnitude] * 62 + [64] * filling + [1 << bit for bit in range(6) if rest >> bit & 1]
+    weights = np.zeros((2, 3, 640), np.int8)
+    weights[1, 1, : len(row)] = row
+    matrix = Matrix("pow2", weights, np.full((2, 3, 2), [0x80, 0], np.uint8), clamp=32767)
+    data = bytearray(make_golden.model([Layer("dense", "none", 640, 3, (matrix,))]).to_bytes())
+    assert c_verdict(bytes(data)) is None
+    packed = pack_pow2(weights[1, 1]).tobytes()
+    at = data.index(packed)
+    assert data[at + len(packed) - 1] == 0
+    data[at + len(packed) - 1] = 1
+    assert_both_refuse(data, 27)
+    assert c_verdict(make_golden.with_crc(bytes(data)))[2] == at

@@ -304,6 +304,27 @@ def test_posteriors_are_probabilities(tones):
     assert tones.labels[posteriors.argmax()] == "three"
 
 
+def test_confidence_is_the_greatest_posterior_of_the_word(babble):
+    """To the last bit, which output ever is the best, the first ones too."""
+    bias = np.array([-5000, -9600, -17200, -8000, 9400, -23800, 1600, 1900], np.int16)
+    decoder = dataclasses.replace(babble.file.decoder, blank=3, bias=bias)  # each output wins now and then
+    file = dataclasses.replace(babble.file, decoder=decoder)
+    recognizer = er.Model.from_bytes(file.to_bytes()).recognizer(threshold=0)
+    signal = babble_audio(20, 15)
+    words, runs = [], []
+    for start in range(0, len(signal), 160):  # half a step
+        words += recognizer.accept_waveform(signal[start : start + 160])
+        posteriors = recognizer.posteriors
+        if posteriors.any():
+            best = int(posteriors.argmax())
+            if not runs or runs[-1][0] != best:
+                runs.append((best, 0.0))
+            runs[-1] = best, max(runs[-1][1], float(posteriors[best]))
+    expected = [run for run in runs[:-1] if run[0] not in (3, file.decoder.unknown)]
+    assert [(word.index, word.confidence) for word in words] == expected
+    assert {0, 1, 2} < {word.index for word in words} and len(words) > 20
+
+
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 def test_heard_is_the_sample_that_brings_the_word(babble, rate):
     signal = babble_audio(4, 13, rate)
@@ -423,6 +444,43 @@ def test_gate_equals_its_reference(seed):
         found.append(recognizer.is_idle)
     assert found == gate_reference.idle(signal, 0.7)
     assert sum(a != b for a, b in pairwise(found)) >= 4
+
+
+@pytest.mark.parametrize("score", [-20000, 20000])
+@pytest.mark.parametrize("blank, rival", [(0, 1), (0, 5), (2, 3), (5, 0)])
+@pytest.mark.parametrize("margin, rests", [(3 * 2048, True), (3 * 2048 - 1, False)])
+def test_idle_only_if_no_other_output_is_near_blank(score, blank, rival, margin, rests):
+    """Within e^-3 of its probability."""
+    file = ModelFile.from_bytes(tone_model())
+    (layer,) = file.layers
+    (matrix,) = layer.matrices
+    nothing = dataclasses.replace(
+        matrix, weights=np.zeros_like(matrix.weights), bias=np.zeros_like(matrix.bias)
+    )
+    bias = np.full(layer.output_size, score - 12000, np.int16)
+    bias[[blank, rival]] = score, score - margin
+    decoder = dataclasses.replace(file.decoder, blank=blank, unknown=None, bias=bias)
+    layers = (dataclasses.replace(layer, matrices=(nothing,)),)
+    recognizer = er.Model.from_bytes(
+        dataclasses.replace(file, layers=layers, decoder=decoder).to_bytes()
+    ).recognizer()
+    recognizer.set_gate(0.5)
+    assert recognizer.accept_waveform(np.zeros(16000, np.float32)) == []
+    assert recognizer.is_idle == rests
+
+
+def test_not_idle_before_the_wait_after_a_word_is_over(digits, pauses):
+    recognizer = digits.recognizer()
+    recognizer.set_gate(0.5)
+    heard_s, waits = 0.0, []
+    for start in range(0, len(pauses) - 159, 160):
+        was_idle = recognizer.is_idle
+        for word in recognizer.accept_waveform(pauses[start : start + 160]):
+            heard_s = word.heard_s
+        if recognizer.is_idle and not was_idle:
+            waits.append((start + 160) / 16000 - heard_s)
+    assert len(waits) >= 3
+    assert min(waits) >= 0.5 - 0.02  # the step in which the word was heard counts
 
 
 def test_changing_noise_keeps_it_awake(digits):
