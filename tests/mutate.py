@@ -10,7 +10,8 @@ ones that execute the mutant's line: a run of the tests under coverage.py tells 
 makes it anew).
 
 A mutant of C is compiled alone, a header's with the files that include it, and linked with the other objects; one that
-compiles to the same code as the original is no fault and not counted. The library has scalar kernels only. A mutant of
+compiles to the same code as the original is no fault and not counted. The library has scalar kernels only. What the tests
+do not notice, native/tests/check_allocations.c gets too: every allocation fails once, and nothing may be left. A mutant of
 Python takes the module's place in the process of the tests, not in programs that they start.
 
 Results stand in build/mutate, one file for each source, and are kept while the mutant's text is the same: what was
@@ -41,6 +42,7 @@ import hypothesis
 import mutants_of_c
 import mutants_of_python
 import pytest
+import test_allocations
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "native"
@@ -89,7 +91,7 @@ def pytest_runtest_protocol(item):
     yield
 
 
-def make_map(package, names):
+def make_map(package, names, jobs):
     """Run the tests of a package under coverage.py: which tests execute which lines is left in RESULTS."""
     import coverage
 
@@ -111,7 +113,7 @@ def make_map(package, names):
             "-p",
             "mutate",
             "-n",
-            "2",
+            str(jobs),
             "--dist",
         ]
         command += ["loadfile", *test_files(names)]
@@ -149,6 +151,7 @@ class NativeFile:
             self.compile(library_sources(), objects, ["-O2"])
             os.environ["EDGE_RUNTIME_LIBRARY"] = str(self.link(sorted(objects.iterdir()), folder))
         self.objects = {file.stem: file for file in objects.iterdir()}
+        self.checks = self.make_checks(folder)
         rules = subprocess.run(
             [*self.command, f"-I{NATIVE / 'src'}", "-MM", *library_sources()],
             capture_output=True,
@@ -185,6 +188,17 @@ class NativeFile:
             os._exit(INVALID)
         return library
 
+    def make_checks(self, folder):
+        """check_allocations, but for the library, and its arguments: tests/test_allocations.py runs it with a library of
+        its own."""
+        checks = folder / "checks"
+        if not checks.exists():
+            checks.mkdir()
+            programs = [NATIVE / "tests" / f"{name}.c" for name in ("check_allocations", "files")]
+            self.compile(programs, checks, ["-O1"])
+            test_allocations.make_models(checks)
+        return sorted(checks.glob("*.o")), test_allocations.arguments(checks)
+
     def mutants(self):
         return mutants_of_c.mutants(self.source)
 
@@ -208,11 +222,20 @@ class NativeFile:
         """Make the tests of this process use the mutant; ends the process if it is none."""
         from edge_runtime import _native
 
-        library = self.link((self.objects | self.compile_mutant(text, folder, ["-O0"])).values(), folder)
+        self.mutated = self.objects | self.compile_mutant(text, folder, ["-O0"])
+        library = self.link(self.mutated.values(), folder)
         original, mutant = _native.lib, _native.ffi.dlopen(str(library))
         for module in list(sys.modules.values()):
             if getattr(module, "lib", None) is original:
                 module.lib = mutant
+
+    def fails_checks(self, folder):
+        """Whether check_allocations finds something wrong with the mutant applied, or memory that nobody frees."""
+        objects, arguments = self.checks
+        program = folder / "check_allocations"
+        link = ["gcc", "-no-pie", "-fsanitize=leak", *test_allocations.WRAP, *objects, *self.mutated.values()]
+        subprocess.run([*link, "-o", program], check=True, capture_output=True)
+        return subprocess.run([program, *arguments], capture_output=True).returncode != 0
 
     def is_same(self, text, folder):
         """Whether a mutant that no test noticed compiles to the code of the original."""
@@ -242,15 +265,22 @@ class PythonFile:
         return [item for item in items if item.nodeid in names]
 
     def apply(self, text, _folder):
-        """Execute the mutant in the module, and put what it defines wherever other modules have imported it."""
+        """Execute the mutant in the module, and put what it defines wherever modules of the project have imported it."""
         module = importlib.import_module(self.module)
         before = dict(vars(module))
         exec(compile(text, str(self.path), "exec"), vars(module))
         renewed = {id(old): vars(module)[name] for name, old in before.items() if not name.startswith("__")}
         for other in list(sys.modules.values()):
-            for name, value in list(getattr(other, "__dict__", {}).items()):
-                if id(value) in renewed and other is not module:
+            path = pathlib.Path(getattr(other, "__file__", None) or "/")
+            if other is module or ROOT not in path.parents or "site-packages" in path.parts:
+                continue
+            for name, value in list(vars(other).items()):
+                # Numbers and texts that are equal may be one object: of those only what has the name.
+                if id(value) in renewed and (callable(value) or before.get(name) is value):
                     setattr(other, name, renewed[id(value)])
+
+    def fails_checks(self, _folder):
+        return False
 
     def is_same(self, text, _folder):
         return ast.dump(ast.parse(text)) == ast.dump(ast.parse(self.source))
@@ -341,6 +371,8 @@ class Mutation:
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if session.testsfailed:
                     return 1
+            if file.fails_checks(place):
+                return 1
             return SAME if file.is_same(text, place) else 0
 
         def note(code, used):
@@ -439,7 +471,7 @@ def main():
         parser.error("C files and Python modules go into runs of their own")
     for package in sorted({path.relative_to(ROOT).parts[0] for path in paths} if True in suffixes else ()):
         if options.map or not (RESULTS / f"{package}.map.json").exists():
-            make_map(package, options.tests or PYTHON_TESTS)
+            make_map(package, options.tests or PYTHON_TESTS, options.jobs)
     with tempfile.TemporaryDirectory(prefix="mutate_") as name:
         folder = pathlib.Path(name)
         files = [PythonFile(path) if path.suffix == ".py" else NativeFile(path, folder) for path in paths]
@@ -456,6 +488,8 @@ def main():
             "no:cacheprovider",
             "-p",
             "no:xdist",
+            "-p",
+            "no:faulthandler",
             "-W",
             "ignore",
             *test_files(names),

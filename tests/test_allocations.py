@@ -53,11 +53,20 @@ def program(here):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Arguments of the program."""
-    folder = tmp_path_factory.mktemp("models")
+    return make_models(tmp_path_factory.mktemp("models"))
+
+
+def make_models(folder):
+    """Two small models of the same length into a folder; returns the arguments of the program."""
     for name in ("one", "two"):
         numbers = make_golden.Numbers(name)
         model_file = make_golden.model([make_golden.layer(numbers, "gru", ["ternary"], 3, 2)])
         (folder / f"{name}.ernn").write_bytes(model_file.to_bytes())
+    return arguments(folder)
+
+
+def arguments(folder):
+    """Of the program, with the models in a folder."""
     return [FULL, folder / "one.ernn", folder / "two.ernn"]
 
 
