@@ -72,6 +72,7 @@ def rows():
     found += [_row("shakespeare", "lstm", 128, treatment) for treatment in four]
     found += [_row("warandpeace", cell, 256, treatment) for cell in ("gru", "rnn") for treatment in pair]
     found += [_row("warandpeace", "lstm", 256, treatment, seed) for seed in (1, 2) for treatment in pair]
+    found += [_row("warandpeace", "lstm", 512, treatment, 1) for treatment in pair]
     return found
 
 

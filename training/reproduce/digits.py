@@ -82,6 +82,9 @@ def rows():
         add(0, two, method=method, stochastic=True)
     for seed in range(3):
         add(seed, method="sparse")
+    add(0, method="binary", normalization="batch")
+    add(0, method="ternary", learned_scale=True)
+    add(0, method="ternary", quantize_biases=True)
     return found
 
 
