@@ -177,7 +177,7 @@ def _told_apart(tracer, parts, h):
     ranks = {}
     for x, state in (parts, parts[::-1]):
         if h is not None:
-            rank = 0 if _same_state(_state(tracer, state.source), h) else None
+            rank = (0,) if _same_state(_state(tracer, state.source), h) else None
         else:
             rank = _rank(tracer, x, state)
         if rank is not None and len(state.w) == state.w.shape[1]:
@@ -189,11 +189,11 @@ def _rank(tracer, x, h):
     """How well h fits as the state of a layer with input x: the lower the better, None for not at all."""
     [stage] = tracer.stages.of(h.source)
     if stage.kind == "recurrent":
-        return 0 if stage.parent in tracer.stages.of(x.source) else None
+        return (0,) if stage.parent in tracer.stages.of(x.source) else None
     if stage.kind in ("held", "activation"):
-        return 1
-    # Of two inputs the first one is the sequence.
-    return 2 + 1 / (1 + stage.base) if stage.kind in ("features", "view") else None
+        return (1,)
+    # Of two inputs of the graph the first one is the sequence, of two parts of one that which is used first.
+    return (2, -stage.parent.base, -stage.base) if stage.kind in ("features", "view") else None
 
 
 def _cell(tracer, kind, x, h, b, h_state, c_state=None, activation="none", reset_before=False, c=None):

@@ -834,6 +834,43 @@ def test_sums_that_are_no_lstm_are_refused(name):
     assert re.match(NOT_A_CELL, refusal(model))
 
 
+def rnn_of_two_inputs(inputs, used, features=UNITS):
+    """One step, tanh(W x + R h + b); the order of the two inputs, that of their products, and the features of h."""
+    weights = {
+        "W": floats(UNITS, UNITS, seed=1),
+        "R": floats(features, UNITS, seed=2),
+        "b": floats(UNITS, seed=3),
+    }
+    products = {"x": ("MatMul", "x W", "a"), "h": ("MatMul", "h R", "p")}
+    nodes = [
+        *(products[name] for name in used),
+        ("Add", "a p", "s"),
+        ("Add", "s b", "sb"),
+        ("Tanh", "sb", "y"),
+    ]
+    sizes = {"x": ("n", UNITS), "h": ("n", features)}
+    return graph_of(nodes, weights, {name: sizes[name] for name in inputs}, rank=2)
+
+
+@pytest.mark.parametrize("used", ["xh", "hx"])
+@pytest.mark.parametrize("sequence, state", ["xh", "hx"])
+def test_of_two_inputs_that_could_be_the_state_the_first_is_the_sequence(sequence, state, used):
+    model = rnn_of_two_inputs((sequence, state), used)
+    x = np.random.default_rng(4).standard_normal((50, UNITS)).astype(np.float32)
+    run, h, want = session(model), np.zeros((1, UNITS), np.float32), []
+    for step in x:
+        [h] = run.run(None, {sequence: step[None], state: h})
+        want.append(h[0])
+    np.testing.assert_allclose(from_onnx(model).run(x), want, atol=TOLERANCE)
+
+
+def test_sum_of_two_inputs_of_which_none_can_be_the_state_is_refused():
+    model = rnn_of_two_inputs("xh", "xh", features=UNITS + 1)
+    wide = floats(UNITS + 2, UNITS)  # nor is x of as many features as there are units
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = len(wide)
+    assert re.match(NOT_A_CELL, refusal(with_weight(model, 0, wide)))
+
+
 def unrolled_rnn(first="Tanh", bias=0.0, steps=5):
     """An rnn over a fixed number of steps, the product of its first, zero state folded into a bias."""
     rng = np.random.default_rng(12)
