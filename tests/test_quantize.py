@@ -8,7 +8,7 @@ import pytest
 from float_networks import float_network
 
 from edge_runtime import Model
-from exporters import agreement, pack
+from exporters import agreement, pack, verify
 from exporters.graph import Dense, ImportRefusedError, Network
 from exporters.pack import read_inputs
 from exporters.quantize import Precision, QuantizeError, Quantizer, generated_inputs
@@ -167,6 +167,40 @@ def test_agreement_counts_what_differs():
 
 def test_short_calibration_is_repeated():
     assert len(agreement.long_enough([np.zeros((7, 2))])[0]) >= agreement.LEAST_STEPS
+
+
+def slowness(x):
+    """Correlation of each channel [shape=(steps, channels)] with itself a step before."""
+    return (x[1:] * x[:-1]).mean(axis=0) / (x * x).mean(axis=0)
+
+
+def test_generated_inputs_are_standard_normal_and_half_of_them_slow():
+    runs = generated_inputs(5, steps=20000)
+    assert len(runs) == 2 and not np.array_equal(*runs)
+    for x in runs:
+        np.testing.assert_allclose(x.std(axis=0), 1, atol=0.1)
+        np.testing.assert_allclose(slowness(x), [0.95, 0, 0.95, 0, 0.95], atol=0.03)
+    # From the first step on, so that short calibrations know both ends.
+    short = np.concatenate(generated_inputs(2, steps=2, runs=5000))
+    np.testing.assert_allclose(short.std(axis=0), 1, atol=0.05)
+    pairs = short.reshape(-1, 2, 2)
+    np.testing.assert_allclose((pairs[:, 0] * pairs[:, 1]).mean(axis=0), [0.95, 0], atol=0.05)
+
+
+def test_test_vectors_spread_twice_as_far_from_run_to_run(monkeypatch):
+    monkeypatch.setattr(verify, "STEPS", 20000)
+    quantizer = Quantizer(float_network("gru"), generated_inputs(6, steps=100))
+    model_file, _ = quantizer.model_file([Precision()] * 3)
+    scale, offset = model_file.input_scale, model_file.input_offset
+    vectors = verify.test_vectors(model_file)
+    assert vectors.shape == (4, 20000, 6) and vectors.dtype == np.float32
+    for run, levels in enumerate(vectors * scale + offset):
+        spread = 12 * 2**run
+        slow = spread * 0.3 / (1 - 0.9**2) ** 0.5
+        np.testing.assert_allclose(levels.std(axis=0), [slow, spread] * 3, rtol=0.1)
+        np.testing.assert_allclose(slowness(levels), [0.9, 0] * 3, atol=0.03)
+    constant = dataclasses.replace(model_file, input_scale=np.zeros_like(scale))
+    assert np.isfinite(verify.test_vectors(constant, runs=1)).all()
 
 
 def test_progress_is_told():
