@@ -26,6 +26,7 @@ import collections
 import hashlib
 import importlib
 import json
+import math
 import os
 import pathlib
 import random
@@ -413,7 +414,8 @@ class Mutation:
                 os._exit(work(place))
             finally:
                 os._exit(1)
-        self.running[process] = place, time.monotonic() + 100 * seconds + 600, done
+        end = time.monotonic() + 100 * seconds + 600 if seconds else math.inf
+        self.running[process] = place, end, done
 
     def wait(self):
         """Wait until a process has ended, or its time is over: one that sleeps uses no processor time."""
