@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -40,6 +41,14 @@ def test_one_command_from_onnx_to_a_model(source, tmp_path, capsys):
     x = np.random.default_rng(8).standard_normal((200, 6))
     found = Model.load(output).stream().run(x.astype(np.float32))
     assert np.abs(found - network.run(x)).max() < 0.3
+
+
+@pytest.mark.parametrize("terminal, quiet", [(True, False), (True, True), (False, False)])
+def test_progress_is_told_to_terminals_unless_quiet(source, tmp_path, capsys, monkeypatch, terminal, quiet):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    command = [str(source), "-o", str(tmp_path / "gru.ernn"), "--planes", "2", "--max-error", "9"]
+    assert main([*command, "--drift-steps", "0", *(["--quiet"] if quiet else [])]) == 0
+    assert ("W_h: 2 x ternary" in capsys.readouterr().err) == (terminal and not quiet)
 
 
 def test_json_report(source, tmp_path, capsys):

@@ -440,8 +440,8 @@ def test_constants_are_computed_as_onnxruntime_does():
     )
 
 
-@pytest.mark.parametrize("axis", [None, 0, 1])
-def test_quantized_weights_are_those_of_onnxruntime(axis):
+@pytest.mark.parametrize("axis, attributes", [(None, {}), (0, {"axis": 0}), (1, {"axis": 1}), (1, {})])
+def test_quantized_weights_are_those_of_onnxruntime(axis, attributes):
     rng = np.random.default_rng(5)
     shape = () if axis is None else (5,) if axis == 0 else (3,)
     weights = {
@@ -449,7 +449,6 @@ def test_quantized_weights_are_those_of_onnxruntime(axis):
         "s": rng.uniform(0.01, 0.02, shape).astype(np.float32),
         "z": rng.integers(-9, 9, shape).astype(np.int8),
     }
-    attributes = {} if axis is None else {"axis": axis}
     for inputs in ("q s z", "q s"):
         nodes = [("DequantizeLinear", inputs, "w", attributes), ("MatMul", "x w", "y")]
         kept = {name: weights[name] for name in inputs.split()}
@@ -462,6 +461,19 @@ def test_quantized_weights_are_those_of_onnxruntime(axis):
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         np.testing.assert_allclose(from_onnx(model).run(x), run.run(None, {"x": x})[0], atol=TOLERANCE)
+
+
+def test_softmax_without_an_axis_is_over_the_last_one_since_opset_13():
+    nodes = [("MatMul", "x w", "p"), ("Softmax", "p", "y")]
+    for opset in (12, 13):
+        assert from_onnx(graph_of(nodes, W53, FLAT, opset=opset, rank=2)).softmax
+        message = refusal(graph_of(nodes, W53, opset=opset))  # nothing gives the order of the steps
+        assert ("a softmax that is not over the 3 features" in message) == (opset == 12)
+
+
+def test_sequences_may_be_said_to_have_all_steps():
+    model = with_input(shaped(gru(), 7, 2), 4, "lengths", np.array([7, 7], np.int32))
+    assert_equals_onnxruntime(model, floats(7, 2, 5))
 
 
 def test_initial_states_must_not_be_computed():
@@ -572,6 +584,16 @@ def test_ones_in_a_gate_are_a_bias():
     change(model, "r", inputs="cr1")
     insert(model, "z", "Sub", "cz some", "cz1")
     change(model, "z", inputs="cz1")
+    steps_equal(model)
+
+
+def test_bias_within_the_reset_may_be_a_term_of_its_own():
+    """W x + r (R h) + r c."""
+    model = single_step_cell()
+    add_weights(model, c=floats(UNITS, seed=8))
+    insert(model, "add_n", "Mul", "r c", "rc")
+    insert(model, "add_n", "Add", "rn rc", "both")
+    change(model, "add_n", inputs="an both")
     steps_equal(model)
 
 
