@@ -275,6 +275,7 @@ class _Walk:
         return [value if isinstance(like, Signal) else value.astype(like.dtype)]
 
     def _dropout(self, node, attributes):
+        self.constant(node, 1)  # the ratio, which then is of no consequence
         training = self.constant(node, 2, bool)
         if training is not None and training.any():
             refuse(node_name(node), "dropout in training mode")

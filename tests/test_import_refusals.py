@@ -471,6 +471,19 @@ def test_softmax_without_an_axis_is_over_the_last_one_since_opset_13():
         assert ("a softmax that is not over the 3 features" in message) == (opset == 12)
 
 
+def test_network_of_one_number():
+    model = graph_of([("MatMul", "x w", "y")], {"w": floats(1, 1)}, {"x": (1, 1)}, rank=2)
+    assert_equals_onnxruntime(model, floats(1, 1, seed=2))
+
+
+def test_dropout_that_does_not_train_is_none():
+    weights = {**W53, "ratio": np.float32(0.5), "training": np.array(False)}
+    for inputs in ("x", "x ratio", "x ratio training"):
+        kept = {name: weights[name] for name in ("w", *inputs.split()[1:])}
+        nodes = [("Dropout", inputs, "d"), ("MatMul", "d w", "y")]
+        assert_equals_onnxruntime(graph_of(nodes, kept, FLAT, rank=2), floats(20, 5))
+
+
 def test_sequences_may_be_said_to_have_all_steps():
     model = with_input(shaped(gru(), 7, 2), 4, "lengths", np.array([7, 7], np.int32))
     assert_equals_onnxruntime(model, floats(7, 2, 5))

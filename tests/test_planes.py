@@ -76,6 +76,32 @@ def test_a_zero_row_and_a_zero_matrix():
     assert np.abs(planes.fit(np.zeros((4, 7)), "ternary", 2, np.eye(7)).values).max() == 0
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_columns_whose_operands_are_always_zero_cost_the_others_nothing(count):
+    matrix = random_matrix()
+    matrix[:, ::7] *= 1000
+    operands = np.eye(40)
+    operands[:, ::7] = 0
+    used = np.arange(40) % 7 != 0
+    together = planes.fit(matrix, "ternary", count, operands).values[:, used] - matrix[:, used]
+    alone = planes.fit(matrix[:, used], "ternary", count, np.eye(used.sum())).values - matrix[:, used]
+    assert np.square(together).mean() < 1.1 * np.square(alone).mean()
+
+
+def test_refining_fitted_scales_further_gains_little():
+    combinations = np.array(list(itertools.product(planes.VALUES["ternary"], repeat=2)), float)
+    importance = np.ones(60)
+    errors = []
+    for row in RNG.standard_normal((50, 60)):
+        scales = planes._refine(row, np.array([1.5, 0.5]), combinations, importance)
+        again = scales
+        for _ in range(8):
+            again = planes._refine(row, again, combinations, importance)
+        errors.append([planes._error(row, combinations @ s, importance) for s in (scales, again)])
+    before, after = np.sum(errors, axis=0)
+    assert after > 0.97 * before
+
+
 def test_dependent_operands_make_up_for_each_other():
     matrix = random_matrix(30, 40)
     mixing = RNG.standard_normal((40, 8))

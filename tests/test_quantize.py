@@ -9,6 +9,7 @@ from float_networks import float_network
 
 from edge_runtime import Model
 from exporters import agreement, pack, verify
+from exporters.dequantize import dequantize
 from exporters.graph import Dense, ImportRefusedError, Network
 from exporters.pack import read_inputs
 from exporters.quantize import Precision, QuantizeError, Quantizer, generated_inputs
@@ -54,6 +55,21 @@ def test_profile_follows_the_operand_bits_unless_it_is_given():
         assert model_file.layers[0].matrices[1].clamp == {8: 127, 16: 32767}[bits]
         assert model_file.layers[0].matrices[0].clamp == (127 if profile == 1 else {8: 127, 16: 32767}[bits])
         Model.from_bytes(model_file.to_bytes())
+
+
+@pytest.mark.parametrize(("profile", "stored_as", "unit"), [(1, "<i2", 2.0**-12), (2, "<i4", 2.0**-16)])
+def test_initial_states_are_stored_in_the_units_of_their_profile(profile, stored_as, unit):
+    """FORMAT.md, sections 7.1 and 7.5; h ends at what 16 bits hold."""
+    h, c = [1.0, -1.0, 0.5, -0.25], [3.0, -7.5, 0.125, 1.0]
+    network = float_network("lstm", units=4)
+    first = dataclasses.replace(network.layers[0], initial_state=np.array(h + c))
+    quantizer = Quantizer(Network((first, *network.layers[1:])), generated_inputs(6, steps=100))
+    model_file, _ = quantizer.model_file([Precision()] * 3, profile=profile)
+    stored = model_file.layers[0].initial_state
+    np.testing.assert_array_equal(stored[:4], [32767, -32768, 16384, -8192])
+    np.testing.assert_array_equal(stored[4:].astype("<i2").view(stored_as), np.array(c) / unit)
+    real = dequantize(model_file).layers[0].initial_state
+    np.testing.assert_allclose(real, h + c, rtol=0, atol=2.0**-15)
 
 
 @pytest.mark.parametrize("encoding", ["binary", "pow2"])
