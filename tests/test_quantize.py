@@ -179,6 +179,8 @@ def test_agreement_counts_what_differs():
     assert found.steps == 4 and found.largest == 1.5 and found.same_choice == 0.5
     assert found.rms == pytest.approx((2.5 / 8) ** 0.5)
     assert "same greatest output in 50.0 %" in str(found)
+    for steps in (1, 4):
+        assert "same greatest output" not in str(agreement.between(source[:steps], source[:steps]))
 
 
 def test_short_calibration_is_repeated():

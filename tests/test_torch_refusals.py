@@ -89,6 +89,42 @@ def test_functions_that_no_layer_can_be_are_refused_by_name(name):
     assert reason in refusal(Layer(function, **layers).eval())
 
 
+def test_branches_are_refused_by_name():
+    module = Layer(lambda m, y: torch.cond(m.flag, torch.tanh, torch.relu, (y,)))
+    module.register_buffer("flag", torch.tensor(True))
+    assert "true_graph_0: get_attr true_graph_0 is not supported" in refusal(module.eval())
+
+
+class Sum(nn.Module):
+    """b and x w, each times a factor."""
+
+    def __init__(self, **factors):
+        super().__init__()
+        torch.manual_seed(2)
+        self.w, self.b = nn.Parameter(torch.randn(5, 3)), nn.Parameter(torch.randn(3))
+        self.factors = factors
+
+    def forward(self, x):
+        return torch.addmm(self.b, x, self.w, **self.factors)
+
+
+@pytest.mark.parametrize("factors", [{}, {"alpha": 2}, {"beta": 0.5}, {"alpha": -1.5, "beta": 3}])
+def test_sums_of_products_have_the_factors_of_torch(factors):
+    module = Sum(**factors)
+    x = np.random.default_rng(3).standard_normal((20, 5))
+    with torch.no_grad():
+        want = module(torch.from_numpy(x.astype(np.float32))).numpy()
+    np.testing.assert_allclose(from_torch(module, (torch.zeros(7, 5),)).run(x), want, atol=1e-5)
+
+
+def test_programs_with_much_json_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(nn.GRU(5, 8), (torch.zeros(7, 1, 5),)), path)
+    assert from_torch(path).layers[0].kind == "gru"
+    monkeypatch.setattr("exporters._torch_archive._LARGEST_JSON", 1000)
+    assert ".json': expected at most 1000 bytes" in refusal(path)
+
+
 def test_casts_and_dropout_of_nothing_are_transparent():
     module = Layer(
         lambda m, y: m.dense(
