@@ -8,7 +8,7 @@ import pytest
 from float_networks import float_network
 
 from edge_runtime import Model
-from exporters import agreement, pack, verify
+from exporters import agreement, pack, report, verify
 from exporters.dequantize import dequantize
 from exporters.graph import Dense, ImportRefusedError, Network
 from exporters.pack import read_inputs
@@ -219,6 +219,19 @@ def test_test_vectors_spread_twice_as_far_from_run_to_run(monkeypatch):
         np.testing.assert_allclose(slowness(levels), [0.9, 0] * 3, atol=0.03)
     constant = dataclasses.replace(model_file, input_scale=np.zeros_like(scale))
     assert np.isfinite(verify.test_vectors(constant, runs=1)).all()
+
+
+def test_report_counts_the_whole_file():
+    network = float_network("gru", units=4)
+    found = search(network).try_planes([2, 1, 3], 8)
+    facts = report.facts(found.model_file, len(found.data))
+    assert facts["bytes"] == len(found.data) and facts["weights"] == 12 * 6 + 12 * 4 + 4 * 4
+    assert facts["bits_per_weight"] == pytest.approx(8 * len(found.data) / facts["weights"])
+    assert [(row["matrix"], row["planes"]) for row in facts["matrices"]] == [("W_x", 2), ("W_h", 1), ("W", 3)]
+    line = report.text(facts).splitlines()[-1]
+    assert line.startswith(
+        f"{len(found.data)} bytes, 136 weights, {facts['bits_per_weight']:.2f} bits per weight"
+    )
 
 
 def test_progress_is_told():
