@@ -21,7 +21,7 @@ needs_data = pytest.mark.skipif(
 
 @pytest.fixture
 def few(monkeypatch):
-    """Twelve recordings of each development set, and a grid of twelve settings."""
+    """Twelve recordings of each development set, and a grid of 24 settings."""
     sets = {
         "fsdd": devset.digit_words("fsdd")[::25],
         "sc_digits": devset.digit_words("sc_digits")[::15],
@@ -32,6 +32,7 @@ def few(monkeypatch):
     monkeypatch.setattr(devset, "all_sets", lambda withheld, speeds: sets)
     monkeypatch.setattr(operating_point, "BLANK_BIASES", (0, 4096))
     monkeypatch.setattr(operating_point, "UNKNOWN_BIASES", (-8192, 0, 4096))
+    monkeypatch.setattr(operating_point, "RARE_BIASES", (0, 3072))
     monkeypatch.setattr(operating_point, "THRESHOLDS", (0.0, 0.9))
     return sets
 
@@ -40,12 +41,15 @@ def few(monkeypatch):
 def test_the_chosen_point_costs_least(few):
     model = Model.from_bytes(operating_point.neutral(Model.default().file).to_bytes())
     every = list(operating_point.points(model))
-    assert [point[:3] for point in every] == list(itertools.product((0, 4096), (-8192, 0, 4096), (0.0, 0.9)))
+    grid = itertools.product((0, 4096), (-8192, 0, 4096), (0, 3072), (0.0, 0.9))
+    assert [point[:4] for point in every] == list(grid)
     *setting, scores = operating_point.choose(model)
-    assert scores.cost == min(point[3].cost for point in every) < max(point[3].cost for point in every)
+    assert scores.cost == min(point[4].cost for point in every) < max(point[4].cost for point in every)
     assert scores.cost == pytest.approx(scores.mean_wer + operating_point.CHARGE * scores.excess)
     table = tomllib.loads(operating_point.settings_text(Model.default().file))["decoder"]
-    assert [table["bias"][0], table["bias"][-1], table["threshold"]] == setting
+    rare = {table["bias"][LABELS.index(word)] for word in ("two", "three", "four", "six", "seven", "nine")}
+    assert [table["bias"][0], table["bias"][-1], *rare, table["threshold"]] == setting
+    assert {table["bias"][LABELS.index(word)] for word in ("zero", "oh", "one", "five", "eight")} == {0}
     assert len(table["bias"]) == len(table["length_ms"]) == len(LABELS)
 
 

@@ -8,8 +8,10 @@ takes a model whose decoder settings do not matter and prints the chosen ones as
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,9 @@ from training.labels import BLANK, LABELS, UNKNOWN, label_of
 # The grid. Biases in units of 2^-11 of log-probability, on blank and `unknown`.
 BLANK_BIASES = (6144, 4096, 3072, 2048, 1024, 0, -1024, -2048, -4096)
 UNKNOWN_BIASES = (6144, 4096, 3072, 2048, 1024, 0, -1024, -2048, -4096)
+# On the words that the crowd of the training recordings said seldom: the network has learned to expect the others.
+RARE_BIASES = (0, 1024, 2048, 3072, 4096)
+RARE_CLIPS = 50  # of all its speakers
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
 # What rejection should reach on development data: share of recordings of other words in which a digit is heard,
@@ -145,24 +150,40 @@ def points(model, withheld=False):
 
     Yields
     ------
-    blank_bias, unknown_bias : int
+    blank_bias, unknown_bias, rare_bias : int
     threshold : float
     scores : Scores
     """
     sets = devset.all_sets(withheld, SPEEDS)
     logits = {name: [logits_of(model, item.features()) for item in items] for name, items in sets.items()}
     decoder = model.decoder()
-    for blank_bias, unknown_bias in itertools.product(BLANK_BIASES, UNKNOWN_BIASES):
-        decoder.set_bias(BLANK, blank_bias)
-        decoder.set_bias(UNKNOWN, unknown_bias)
+    for biases in itertools.product(BLANK_BIASES, UNKNOWN_BIASES, RARE_BIASES):
+        for label, bias in enumerate(biases_of(*biases)):
+            decoder.set_bias(label, bias)
         heard = {name: [words_of(decoder, item) for item in items] for name, items in logits.items()}
         for threshold in THRESHOLDS:
-            yield blank_bias, unknown_bias, threshold, Scores(sets, heard, threshold)
+            yield *biases, threshold, Scores(sets, heard, threshold)
+
+
+@functools.cache
+def rare_labels():
+    """Return the outputs of digits of which the crowd's training recordings hold some, but few: list of int."""
+    counts = Counter(label_of(utterance.words[0]) for utterance in training_set("sc_digits"))
+    return sorted(label for label, count in counts.items() if count < RARE_CLIPS)
+
+
+def biases_of(blank_bias, unknown_bias, rare_bias):
+    """Return the bias of each output: list of int."""
+    biases = [0] * len(LABELS)
+    biases[BLANK], biases[UNKNOWN] = blank_bias, unknown_bias
+    for label in rare_labels():
+        biases[label] = rare_bias
+    return biases
 
 
 def choose(model, withheld=False):
     """Return the point of least cost; parameters and result as of `points`."""
-    return min(points(model, withheld), key=lambda point: point[3].cost)
+    return min(points(model, withheld), key=lambda point: point[-1].cost)
 
 
 def tradeoff_text(model_file, withheld=False):
@@ -186,9 +207,9 @@ def tradeoff_text(model_file, withheld=False):
     every = list(points(model, withheld))
     lines = []
     for most in ACCEPTED:
-        kept = [p for p in every if np.mean([p[3].accepted[name] for name in accepting]) <= most]
+        kept = [p for p in every if np.mean([p[-1].accepted[name] for name in accepting]) <= most]
         if kept:
-            *setting, scores = min(kept, key=lambda p: np.mean([p[3].wer[name] for name in judged]))
+            *setting, scores = min(kept, key=lambda p: np.mean([p[-1].wer[name] for name in judged]))
             figures = [f"{name} {scores.wer[name]:.1%}" for name in (*judged, "fsdd", "strings_10db")]
             figures += [f"{name} {scores.accepted[name]:.1%}" for name in accepting]
             figures += [f"{name} {scores.false_per_minute[name]:.2f}/min" for name in MOST_FALSE_PER_MINUTE]
@@ -260,10 +281,8 @@ def settings_text(model_file, withheld=False, twin=None):
     """
     model = Model.from_bytes(neutral(model_file).to_bytes())
     chosen = model if twin is None else Model.from_bytes(neutral(twin).to_bytes())
-    blank_bias, unknown_bias, threshold, scores = choose(chosen, withheld or twin is not None)
+    *biases, threshold, scores = choose(chosen, withheld or twin is not None)
     delay_ms, length_ms = word_times(model)
-    bias = [0] * len(LABELS)
-    bias[BLANK], bias[UNKNOWN] = blank_bias, unknown_bias
     on = "" if twin is None else ", on a twin trained without the withheld speakers"
     lines = [f"# Chosen on development data by training/operating_point.py{on}."]
     lines += [f"# {name}: word error rate {wer:.4f}" for name, wer in scores.wer.items()]
@@ -278,7 +297,7 @@ def settings_text(model_file, withheld=False, twin=None):
         f"threshold = {threshold}",
         f"delay_ms = {delay_ms}",
         "# per output: " + ", ".join(LABELS),
-        f"bias = {bias}",
+        f"bias = {biases_of(*biases)}",
         f"length_ms = {length_ms}",
     ]
     return "\n".join(lines) + "\n"
