@@ -1,5 +1,6 @@
 """A state_dict becomes a `Network`: shapes tell the layers, the caller tells what shapes cannot."""
 
+import itertools
 import re
 
 import torch
@@ -16,6 +17,7 @@ _ACTIVATIONS = {
 }
 _RECURRENT = re.compile(r"(?:(.*)\.)?(weight|bias)_(ih|hh|hr)(?:_l(\d+))?(_reverse)?")
 _NESTED = ("state_dict", "model_state_dict", "model", "network")
+_MOST_NAMED = 12  # keys in a message
 
 
 def load_state_dict(path):
@@ -41,7 +43,9 @@ def load_state_dict(path):
         nested = [key for key in _NESTED if _is_state_dict(found.get(key))]
         if len(nested) == 1:
             return found[nested[0]]
-        keys = ", ".join(map(str, found))
+        keys = ", ".join(map(str, itertools.islice(found, _MOST_NAMED)))
+        if len(found) > _MOST_NAMED:
+            keys += f" and {len(found) - _MOST_NAMED} more"
         raise ImportRefusedError(f"expected one state_dict, found a dict with keys {keys or '(none)'}")
     if not isinstance(found, dict):
         raise ImportRefusedError(f"expected a state_dict, found {type(found).__name__}")

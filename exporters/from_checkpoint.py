@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.format import DecoderConfig, ModelFile
-from exporters.graph import Dense, Network, Recurrent
+from exporters.graph import Dense, Network, Recurrent, printable
 from training.corpus import SOURCES
 from training.features import CONFIG
 from training.labels import BLANK, LABELS, UNKNOWN
 
 
 class CheckpointError(ValueError):
-    """A file that is not a checkpoint, or settings that do not fit it; the message names the file."""
+    """A file that is not a checkpoint, or settings that do not fit it; the message, of one line, names the file."""
+
+    def __init__(self, message):
+        super().__init__(printable(str(message)))
 
 
 def is_checkpoint(path):

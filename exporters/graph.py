@@ -11,8 +11,16 @@ import numpy as np
 from edge_runtime.format import GATES
 
 
+def printable(text):
+    """Return a text on one line: what cannot be printed is escaped, as in a Python string. Names in files may be anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class ImportRefusedError(ValueError):
-    """A network that cannot be represented; the message names file, node or module, and the reason."""
+    """A network that cannot be represented; the message, of one line, names file, node or module, and the reason."""
+
+    def __init__(self, message):
+        super().__init__(printable(str(message)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -358,6 +358,13 @@ def test_checkpoints_that_only_the_module_explains_are_refused(tmp_path):
         assert f"{path}: {key}" in refusal(path)
     torch.save({"model": nn.GRU(5, 8).state_dict(), "network": nn.GRU(5, 8).state_dict()}, path)
     assert "expected one state_dict, found a dict with keys model, network" in refusal(path)
+    torch.save({f"key\n\x1b[{i}": i for i in range(20)}, path)
+    message = refusal(path)
+    assert (
+        message.isprintable()
+        and r"keys key\n\x1b[0, key\n\x1b[1, " in message
+        and message.endswith("[11 and 8 more")
+    )
 
 
 @pytest.mark.parametrize(

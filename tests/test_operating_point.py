@@ -6,11 +6,14 @@ import os
 import re
 import tomllib
 
+import numpy as np
 import pytest
 
 pytest.importorskip("soundfile")
 
 from edge_runtime import Model
+from edge_runtime.format import ModelFile
+from edge_runtime.model import SMALL_MODEL
 from training import devset, operating_point
 from training.labels import LABELS
 
@@ -43,14 +46,30 @@ def test_the_chosen_point_costs_least(few):
     every = list(operating_point.points(model))
     grid = itertools.product((0, 4096), (-8192, 0, 4096), (0, 3072), (0.0, 0.9))
     assert [point[:4] for point in every] == list(grid)
-    *setting, scores = operating_point.choose(model)
-    assert scores.cost == min(point[4].cost for point in every) < max(point[4].cost for point in every)
+    *setting, scores = min(every, key=lambda point: point[4].cost)
+    assert scores.cost < max(point[4].cost for point in every)
     assert scores.cost == pytest.approx(scores.mean_wer + operating_point.CHARGE * scores.excess)
     table = tomllib.loads(operating_point.settings_text(Model.default().file))["decoder"]
     rare = {table["bias"][LABELS.index(word)] for word in ("two", "three", "four", "six", "seven", "nine")}
     assert [table["bias"][0], table["bias"][-1], *rare, table["threshold"]] == setting
     assert {table["bias"][LABELS.index(word)] for word in ("zero", "oh", "one", "five", "eight")} == {0}
     assert len(table["bias"]) == len(table["length_ms"]) == len(LABELS)
+
+
+@needs_data
+def test_a_twin_is_asked_too(few):
+    file, twin = Model.default().file, ModelFile.load(SMALL_MODEL)
+    costs = [
+        [
+            point[4].cost
+            for point in operating_point.points(Model.from_bytes(operating_point.neutral(f).to_bytes()))
+        ]
+        for f in (file, twin)
+    ]
+    best = int(np.argmin(np.sum(costs, axis=0)))
+    grid = list(itertools.product((0, 4096), (-8192, 0, 4096), (0, 3072), (0.0, 0.9)))
+    table = tomllib.loads(operating_point.settings_text(file, twin=twin))["decoder"]
+    assert (table["bias"][0], table["bias"][-1], table["bias"][4], table["threshold"]) == grid[best]
 
 
 @needs_data
