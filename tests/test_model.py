@@ -16,6 +16,7 @@ import pytest
 from word_models import babble_audio, babble_model, tone_model
 
 import edge_runtime as er
+from edge_runtime._native import library_path
 from edge_runtime.format import ModelFile
 
 
@@ -366,6 +367,6 @@ def test_doctor_names_library_and_version():
     result = command("doctor", "--json")
     facts = json.loads(result.stdout)
     assert facts["edge_runtime"] == er.__version__
-    assert "edge_runtime.so" in facts["library"]
+    assert facts["library"] == str(library_path)
     assert result.returncode == (1 if facts["default_model"].startswith("missing") else 0)
     assert "library" in command("doctor").stdout
