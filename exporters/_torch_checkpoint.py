@@ -152,9 +152,16 @@ def _layers(name, kind, module, activation):
     for suffix in suffixes:
         if f"weight_ih{suffix}" not in module or f"weight_hh{suffix}" not in module:
             break
-        w_x, w_h = module.pop(f"weight_ih{suffix}"), module.pop(f"weight_hh{suffix}")
+        w_x, w_h = (_matrix(name, module, f"weight_{part}{suffix}") for part in ("ih", "hh"))
         b_x, b_h = (module.pop(f"bias_{part}{suffix}", w_h[:, 0] * 0) for part in ("ih", "hh"))
         layers.append(Recurrent(kind, w_x, w_h, b_x, b_h, activation, name=name + suffix.replace("_", ".")))
     if module:
         raise ImportRefusedError(f"{name}.{next(iter(module))}: a weight that is not used")
     return layers
+
+
+def _matrix(name, module, key):
+    found = module.pop(key)
+    if found.ndim != 2:
+        raise ImportRefusedError(f"{name}.{key}: expected a matrix, found shape {found.shape}")
+    return found

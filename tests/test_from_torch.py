@@ -358,6 +358,14 @@ def test_checkpoints_that_only_the_module_explains_are_refused(tmp_path):
         assert f"{path}: {key}" in refusal(path)
     torch.save({"model": nn.GRU(5, 8).state_dict(), "network": nn.GRU(5, 8).state_dict()}, path)
     assert "expected one state_dict, found a dict with keys model, network" in refusal(path)
+    for key, shape in (
+        ("weight_hh_l1", (24,)),
+        ("weight_hh_l1", ()),
+        ("weight_ih_l0", (24,)),
+        ("weight_ih_l1", (24, 8, 1)),
+    ):
+        torch.save({**nn.GRU(5, 8, num_layers=2).state_dict(), key: torch.zeros(shape)}, path)
+        assert f"{key}: expected a matrix, found shape {shape}" in refusal(path)
     torch.save({f"key\n\x1b[{i}": i for i in range(20)}, path)
     message = refusal(path)
     assert (
