@@ -120,7 +120,7 @@ def _modules(tensors):
             raise ImportRefusedError(f"{key}: sparse, empty or without values")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ImportRefusedError(f"{key}: {tuple(tensor.shape)} needs more bytes than there are")
-        modules.setdefault(name or "dense", {})[parameter] = tensor.double().numpy()
+        modules.setdefault(name or "dense", {})[parameter] = tensor.detach().resolve_neg().double().numpy()
     return modules
 
 

@@ -366,6 +366,8 @@ def test_checkpoints_that_only_the_module_explains_are_refused(tmp_path):
     ):
         torch.save({**nn.GRU(5, 8, num_layers=2).state_dict(), key: torch.zeros(shape)}, path)
         assert f"{key}: expected a matrix, found shape {shape}" in refusal(path)
+    torch.save(dict(nn.GRU(5, 8).named_parameters()), path)  # which still want gradients
+    assert from_torch(path).output_size == 8
     torch.save({f"key\n\x1b[{i}": i for i in range(20)}, path)
     message = refusal(path)
     assert (
