@@ -186,6 +186,15 @@ def bursts(rng, count):
     return envelope
 
 
+def _harmonics(coefficients, turn):
+    """Sum the multiples of a turning pointer, by Horner's scheme on the unit circle: float32 [shape of turn]."""
+    turn = turn.astype(np.complex64)
+    total = np.zeros(turn.shape, np.complex64)
+    for coefficient in coefficients[::-1]:
+        total = (total + np.complex64(coefficient)) * turn
+    return total.imag
+
+
 def mains_hum(rng, count):
     """Make the hum of the mains, as transformers, lamps and badly shielded cables add it.
 
@@ -205,13 +214,9 @@ def mains_hum(rng, count):
     amplitudes = rng.uniform(0.2, 1, len(orders)) / orders ** rng.uniform(0.3, 1.5)
     amplitudes[1::2] *= rng.choice((1.0, 3.0))  # a transformer hums at twice the frequency of the mains
     angle = 2 * np.pi * fundamental_hz / SAMPLE_RATE * np.arange(count)
-    # One sum over orders for each sample, by Horner's scheme on the unit circle.
     coefficients = amplitudes * np.exp(2j * np.pi * rng.random(len(orders)))
-    turn = np.exp(1j * angle).astype(np.complex64)
-    total = np.zeros(count, np.complex64)
-    for coefficient in coefficients[::-1]:
-        total = (total + np.complex64(coefficient)) * turn
-    hum = total.imag / np.float32(rms(total.imag))
+    hum = _harmonics(coefficients, np.exp(1j * angle))
+    hum = hum / np.float32(rms(hum))
     hiss_db = rng.uniform(-60, -15)
     hum += np.float32(10 ** (hiss_db / 20)) * rng.standard_normal(count, dtype=np.float32)
     return hum / np.float32(rms(hum))
@@ -238,12 +243,9 @@ def calls(rng, count):
     pitch_hz = np.exp(np.interp(np.arange(count), times, np.log(pitch_hz)))
     orders = np.arange(1, 1 + max(1, int(0.48 * SAMPLE_RATE / pitch_hz.max())))
     coefficients = np.exp(2j * np.pi * rng.random(len(orders))) / orders ** rng.uniform(0.0, 1.2)
-    turn = np.exp(2j * np.pi / SAMPLE_RATE * np.cumsum(pitch_hz)).astype(np.complex64)
-    total = np.zeros(count, np.complex64)
-    for coefficient in coefficients[::-1]:  # Horner's scheme, as for the hum
-        total = (total + np.complex64(coefficient)) * turn
+    voice = _harmonics(coefficients, np.exp(2j * np.pi / SAMPLE_RATE * np.cumsum(pitch_hz)))
     breath = 10 ** (rng.uniform(-40, 0) / 20)
-    sound = total.imag / rms(total.imag) + breath * rng.standard_normal(count)
+    sound = voice / rms(voice) + breath * rng.standard_normal(count)
     frequency = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
     response = np.full(len(frequency), 10 ** (rng.uniform(-30, -10) / 20))
     for _ in range(rng.integers(1, 5)):

@@ -90,7 +90,7 @@ def spell(word, british=False):
 
 
 def mixtures(names, count, seed):
-    """Draw voices that are mixtures of up to three.
+    """Draw voices that are mixtures of one to three English ones and, in a third of them, a foreign one.
 
     Parameters
     ----------
@@ -109,9 +109,9 @@ def mixtures(names, count, seed):
     rng = np.random.default_rng([seed, 2])
     found = []
     for _ in range(count):
-        parts = rng.integers(1, 4)
-        chosen = [str(name) for name in rng.choice(english, parts, replace=False)]
-        weights = rng.dirichlet([1.0] * parts)
+        size = rng.integers(1, 4)
+        chosen = [str(name) for name in rng.choice(english, size, replace=False)]
+        weights = rng.dirichlet([1.0] * size)
         if foreign and rng.random() < 0.35:
             chosen.append(str(rng.choice(foreign)))
             share = rng.uniform(0.15, 0.5)
