@@ -103,6 +103,26 @@ def test_one_changed_weight_is_a_mismatch():
         verify.verify(network, changed.to_bytes(), changed)
 
 
+def test_a_mismatch_says_where_and_how_much():
+    network = make_network()
+    packed = from_checkpoint.model_file(network, from_checkpoint.read_decoder(None), {})
+    vectors = verify.test_vectors(packed)
+    assert verify.verify(network, packed.to_bytes(), packed) == vectors.shape[0] * vectors.shape[1] == 2400
+    shifted = dataclasses.replace(packed, input_offset=packed.input_offset + np.float32(0.25))
+    with torch.no_grad():
+        logits = network(torch.from_numpy(vectors), network.quantize())[0].numpy().transpose(1, 0, 2)
+    with pytest.raises(verify.MismatchError) as error:
+        verify.verify(network, shifted.to_bytes(), packed)
+    outputs = np.stack([Model.from_bytes(shifted.to_bytes()).stream().run(x) * 2048 for x in vectors])
+    run = int(np.flatnonzero((outputs != logits).any(axis=(1, 2)))[0])
+    differ = outputs[run] != logits[run]
+    step, output = (int(i) for i in np.argwhere(differ)[0])
+    assert str(error.value) == (
+        f"run {run}, step {step}, output {output}: source {logits[run, step, output]:.0f}, "
+        f"packed {outputs[run, step, output]:.0f}; {differ.sum()} of {600 * 13} logits differ"
+    )
+
+
 def test_the_masters_are_near_what_was_packed():
     network = make_network(encoding="pow2")
     masters = from_checkpoint.master_network(network)

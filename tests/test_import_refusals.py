@@ -12,7 +12,6 @@ from onnx_graphs import assert_equals_onnxruntime, floats, graph_of, value_info,
 from test_from_onnx import TOLERANCE, refusal, stack  # noqa: E402
 
 from exporters import from_onnx  # noqa: E402
-from exporters.graph import Dense, ImportRefusedError, Network  # noqa: E402
 
 
 def with_input(model, position, name, array):
@@ -471,19 +470,3 @@ def test_cell_state_alone_is_no_output():
     model.graph.output.append(value_info("next"))
     del model.graph.initializer[3:], model.graph.node[1:]
     assert "layer0 (LSTM): no output holds all of its features in order" in refusal(model)
-
-
-def test_networks_by_hand_are_checked():
-    w = floats(3, 5)
-    with pytest.raises(ImportRefusedError, match=r"^by hand: no layer found$"):
-        Network([], source="by hand")
-    with pytest.raises(ImportRefusedError, match=r"^head: b: expected shape \(3,\), found \(4,\)$"):
-        Dense(w, np.zeros(4), name="head")
-    with pytest.raises(
-        ImportRefusedError, match=r"^Dense: w: expected shape \('any', 'any'\), found \(3,\)$"
-    ):
-        Dense(w[:, 0], np.zeros(3))
-    with pytest.raises(ImportRefusedError, match=r"^head: w: a dimension of size 0: \(3, 0\)$"):
-        Dense(w[:, :0], np.zeros(3), name="head")
-    with pytest.raises(ImportRefusedError, match=r"second: expected 3 inputs, as first has outputs, found 5"):
-        Network([Dense(w, np.zeros(3), name="first"), Dense(w, np.zeros(3), name="second")])
