@@ -29,6 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "native"
 SEEDS = (1, 2, 3)
 CHECKS = set("floats operands product matrix outputs activation bounds network".split())
+CHECK_KERNELS = ("check_networks", "random_network")  # its other sources
 SANITIZED = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 
@@ -45,7 +46,7 @@ def build(program, compiler="gcc", flags="-O2"):
     objects = builds.objects(name, command, sources)
     tests = [NATIVE / "tests" / f"{program}.c"]
     if program == "check_kernels":
-        tests.append(NATIVE / "tests" / "random_network.c")
+        tests += [NATIVE / "tests" / f"{name}.c" for name in CHECK_KERNELS]
     command += [*tests, *objects, "-o"]
     return builds.once(f"{name}_{program}", lambda path: subprocess.run([*command, path], check=True))
 
@@ -109,7 +110,7 @@ def test_kernels_equal_scalar_under_qemu(name, model):
     """A processor without NEON must be seen as such: the kernels are in its program too."""
     target = TARGETS[name]
     targets.needs_target(target)
-    program = targets.build_program(target, "check_kernels", sources=("random_network",))
+    program = targets.build_program(target, "check_kernels", sources=CHECK_KERNELS)
     neon = model.startswith("cortex-a") and not model.endswith("neon=off")
     require = ("--require", "neon") if neon else ()
     output = run(*target.command(model), program, "--rounds", 100, *require)

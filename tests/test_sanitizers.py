@@ -29,7 +29,7 @@ PROGRAMS = {
     "check_golden": (("files",), (), GOLDEN),
     "check_threads": (("files",), ("-pthread",), (FULL, RECORDING, 10)),
     "check_allocations": (("files",), WRAP, ()),
-    "check_kernels": (("random_network",), (), ()),
+    "check_kernels": (("check_networks", "random_network"), (), ()),
     "check_corruption": ((), (), ("--stride", 64, *GOLDEN)),
 }
 #: What an emulator or valgrind makes too slow.
