@@ -162,8 +162,8 @@ class _Walk:
         return weights
 
     def _input_shape(self, value):
-        tensor = value.type.tensor_type
-        if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
+        tensor = value.type.tensor_type  # of a sequence or a map: an empty one
+        if not tensor.HasField("shape"):
             refuse(value.name, "an input without a shape")
         first = next(v for v in self.graph.input if v.name not in self._origins)
         shape = []
@@ -195,7 +195,7 @@ class _Walk:
                 refuse(node_name(node), reason)
             for key, value in zip(node.output, outputs, strict=False):
                 self._values[key] = value
-                self._left -= 0 if value is None else math.prod(value.shape)
+                self._left -= math.prod(value.shape)
                 if not isinstance(value, Signal):
                     self._origins[key] = set().union(*(self._origins.get(k, ()) for k in node.input))
                     self._left -= len(self._origins[key])

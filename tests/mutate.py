@@ -56,8 +56,9 @@ C_TESTS = {
 }
 #: Those among which are the tests of Python modules.
 PYTHON_TESTS = (
-    "agreement dequantize export_command export_trade exporters from_onnx from_torch import_cells "
-    "import_refusals network onnx_compare onnx_glue onnx_load planes quantize to_onnx torch_refusals"
+    "agreement chain dequantize export_command export_trade exporters formula from_onnx from_torch "
+    "import_cells import_refusals import_walk network onnx_compare onnx_glue onnx_load onnx_operators "
+    "planes quantize to_onnx torch_refusals"
 ).split()
 C_FLAGS = "-std=c11 -fPIC -ffp-contract=off -w".split()
 #: Exit status of a process without a mutant: it does not compile; it is the original.
