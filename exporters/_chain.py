@@ -35,7 +35,7 @@ class _Chain:
         self.layers = []
         self.ended = False  # by a softmax
         self._pending = None  # scale and offset that no layer has taken yet, and their name
-        self._size = 0
+        self._size = None  # features of the stage before
 
     def features(self, stage):
         self._size = stage.size
@@ -70,7 +70,6 @@ class _Chain:
         raise ImportRefusedError(f"{stage.name}: its cell state goes into a layer: only its output can")
 
     def softmax(self, stage):
-        self.flush()
         self.ended = True
 
     def flush(self):

@@ -76,12 +76,12 @@ class Formula:
         return cls(*ids.shape, [(1.0, [Atom("signal", ids)])])
 
     @classmethod
-    def constant(cls, value, rows):
-        """Of a constant with features last; rows of ones and of minus ones are numbers."""
-        value = np.broadcast_to(value, (rows, np.shape(value)[-1])) if np.ndim(value) < 2 else value
-        value = np.ascontiguousarray(value, np.float64).reshape(rows, -1)
-        if (np.abs(value) == 1).all() and (value == value.flat[0]).all():
-            return cls(*value.shape, [(float(value.flat[0]), [])])
+    def constant(cls, value):
+        """Of a constant with features last; ones and minus ones are numbers."""
+        value = np.ascontiguousarray(value, np.float64).reshape(-1, value.shape[-1])
+        for number in (1.0, -1.0):
+            if (value == number).all():
+                return cls(*value.shape, [(number, [])])
         return cls(*value.shape, [(1.0, [Atom("constant", value)])])
 
     def plus(self, other, factor=1.0):

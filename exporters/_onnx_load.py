@@ -42,8 +42,8 @@ def load_model(source):
     else:
         model, folder = _read(Path(source)), Path(source).parent
     opset = _opset(model)
-    _check_tensors(model.graph)
     _load_external(model, folder)
+    _check_tensors(model.graph)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, EncodeError, ValueError) as error:
@@ -61,7 +61,7 @@ def _inline(model):
     def count(nodes):
         total = 0
         for node in nodes:
-            total += 1 + sum(count(a.g.node) for a in node.attribute if a.type == onnx.AttributeProto.GRAPH)
+            total += 1 + sum(count(a.g.node) for a in node.attribute)
             key = (node.domain, node.op_type)
             if key in functions:
                 if key not in counts:
@@ -97,13 +97,13 @@ def _opset(model):
 
 
 def _check_tensors(graph):
-    """Sizes that tensors claim against the bytes that they hold, before anything is allocated."""
+    """Sizes that tensors claim against the bytes that they hold, before any are made into arrays."""
     if graph.sparse_initializer:
         raise ImportRefusedError(f"{graph.sparse_initializer[0].values.name}: a sparse tensor")
     for tensor in graph.initializer:
         if any(n <= 0 for n in tensor.dims):
             raise ImportRefusedError(f"{tensor.name}: a dimension of size 0: {tuple(tensor.dims)}")
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or not tensor.HasField("raw_data"):
+        if not tensor.HasField("raw_data"):
             continue
         try:
             size = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
@@ -138,7 +138,6 @@ def _load_external(model, folder):
             ) from None
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
-    _check_tensors(model.graph)
 
 
 def _first_line(error):

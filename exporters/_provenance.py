@@ -69,7 +69,7 @@ class Tracer:
                 refuse(name, f"weights {w.shape} do not fit {x.shape[-1]} features")
             product = formula.dense(w)
             if b is not None:
-                product = product.plus(Formula.constant(b, formula.rows))
+                product = product.plus(Formula.constant(np.broadcast_to(b, (formula.rows, len(w)))))
             return self._pend(name, product, (*x.shape[:-1], len(w)), self._blame(x))
         stage, rows = self.stages.vectors(name, x.ids)
         if w.ndim != 2 or w.shape[1] != stage.size:
@@ -83,10 +83,9 @@ class Tracer:
         x = self._settled(Signal(np.broadcast_to(x.ids, shape)))
         formula = self._formula(x)
         if formula is not None:
-            rows = formula.rows
-            formula = formula.times(Formula.constant(np.broadcast_to(scale, shape), rows))
+            formula = formula.times(Formula.constant(np.broadcast_to(scale, shape)))
             if np.ndim(offset) or offset:  # an offset of zeros may be the state before the first step
-                formula = formula.plus(Formula.constant(np.broadcast_to(offset, shape), rows))
+                formula = formula.plus(Formula.constant(np.broadcast_to(offset, shape)))
             return self._pend(
                 name,
                 formula,

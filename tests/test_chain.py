@@ -15,14 +15,18 @@ W, V = RNG.uniform(-1, 1, (2, SIZE, SIZE))
 B, C = RNG.uniform(-1, 1, (2, SIZE))
 SCALE, SHIFT = RNG.uniform(0.5, 2, SIZE), RNG.uniform(-1, 1, SIZE)
 AGAIN = SCALE[::-1], SHIFT[::-1] + 1
-GRU = float_network("gru", inputs=SIZE, units=SIZE, reset_before=True).layers[0]
 NARROW = RNG.uniform(-1, 1, (2, SIZE)), RNG.uniform(-1, 1, 2)
 
 
+def gru():
+    return float_network("gru", inputs=SIZE, units=SIZE, reset_before=True).layers[0]
+
+
 def stages(*parts):
-    """Features of SIZE, and parts (kind, value) behind them, named after their place."""
+    """Features of SIZE, and parts (kind, value) behind them, named after their place; "recurrent" is the layer of `gru`."""
     made = [Stage("features", "x", 0, 10, SIZE, None, (10,))]
     for i, (kind, value) in enumerate(parts):
+        value = gru() if kind == "recurrent" else value
         made.append(Stage(kind, f"{kind}{i}", 0, 10, SIZE, made[-1], value))
     return made
 
@@ -37,7 +41,7 @@ def computed(parts, x):
         elif kind == "activation":
             x = ACTIVATE[value](x)
         elif kind == "recurrent":
-            x = Network([value]).run(x)
+            x = Network([gru()]).run(x)
     return x
 
 
@@ -47,7 +51,7 @@ AFFINE, OTHER, DENSE, SECOND = (
     ("dense", (W, B)),
     ("dense", (V, C)),
 )
-TANH, RELU, CELL = ("activation", "tanh"), ("activation", "relu"), ("recurrent", GRU)
+TANH, RELU, CELL = ("activation", "tanh"), ("activation", "relu"), ("recurrent", None)
 #: Stages, and the layers that they become: kind, activation, name.
 CHAINS = [
     ([DENSE], ["dense none dense0"]),
@@ -88,12 +92,13 @@ def test_constants_fold_into_the_layers_beside_them(parts, names, softmax):
 
 def test_all_of_a_recurrent_layer_but_its_inputs_stays():
     [layer], _ = chain_layers(stages(AFFINE, CELL))
+    source = gru()
     for field in ("kind", "activation", "reset_before", "name"):
-        assert getattr(layer, field) == getattr(GRU, field)
+        assert getattr(layer, field) == getattr(source, field)
     for field in ("w_h", "b_h", "initial_state"):
-        np.testing.assert_array_equal(getattr(layer, field), getattr(GRU, field))
-    np.testing.assert_allclose(layer.w_x, GRU.w_x * SCALE)
-    np.testing.assert_allclose(layer.b_x, GRU.b_x + GRU.w_x @ SHIFT)
+        np.testing.assert_array_equal(getattr(layer, field), getattr(source, field))
+    np.testing.assert_allclose(layer.w_x, source.w_x * SCALE)
+    np.testing.assert_allclose(layer.b_x, source.b_x + source.w_x @ SHIFT)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,11 @@ def signal(first=0, rows=ROWS, size=SIZE):
     return Formula.signal(first + np.arange(rows * size).reshape(rows, size))
 
 
+def constant(*row):
+    """Rows that are alike."""
+    return Formula.constant(np.tile(row, (ROWS, 1)))
+
+
 def evaluate(formula, values):
     """The numbers of a formula, if element i of the signals is values[i]."""
     functions = {
@@ -43,7 +48,7 @@ W = np.random.default_rng(1).standard_normal((4, SIZE))
 
 
 def gru_step(x, h):
-    one = Formula.constant(np.ones(SIZE), ROWS)
+    one = constant(1.0, 1.0, 1.0)
     z = x.plus(h).apply("sigmoid")
     return one.plus(z, -1.0).times(x.apply("tanh")).plus(z.times(h))
 
@@ -57,9 +62,11 @@ def test_formulas_are_what_they_say():
         (a.plus(b).times(b.plus(c, -1.0)), (A + B) * (B - C)),
         (a.times(a), A * A),
         (a.plus(a), 2 * A),
+        (a.plus(b.plus(b), 3.0), A + 6 * B),
+        (a.plus(a).times(b.plus(b, 2.0)), 6 * A * B),
         (a.apply("tanh"), np.tanh(A)),
         (a.plus(b).dense(W), (A + B) @ W.T),
-        (a.plus(Formula.constant(np.full(SIZE, 0.5), ROWS)), A + 0.5),
+        (a.plus(constant(0.5, 0.5, 0.5)), A + 0.5),
         (gru_step(a, b), np.tanh(A) + (B - np.tanh(A)) / (1 + np.exp(-A - B))),
     ):
         assert (formula.rows, formula.size) == want.shape
@@ -76,26 +83,27 @@ def test_a_signal_has_its_features_last():
 
 
 @pytest.mark.parametrize("value", [1.0, -1.0])
-def test_rows_of_ones_are_a_number(value):
-    for constant in (np.full(SIZE, value), np.full((ROWS, SIZE), value)):
-        formula = Formula.constant(constant, ROWS)
-        assert formula.terms == [(value, [])] and (formula.rows, formula.size) == (ROWS, SIZE)
-    assert Formula.constant(np.float64([value]), 3).size == 1
+@pytest.mark.parametrize("shape", [(1, 1), (ROWS, SIZE), (2, 3, 4)])
+def test_rows_of_ones_are_a_number(value, shape):
+    formula = Formula.constant(np.full(shape, value))
+    assert formula.terms == [(value, [])]
+    assert (formula.rows, formula.size) == (np.prod(shape[:-1]), shape[-1])
 
 
-@pytest.mark.parametrize("constant", [[2.0, 2.0, 2.0], [1.0, -1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
-def test_other_constants_are_arrays(constant):
-    [(coefficient, [atom])] = Formula.constant(np.array(constant), ROWS).terms
+@pytest.mark.parametrize("row", [[2.0, 2.0, 2.0], [1.0, -1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+def test_other_constants_are_arrays(row):
+    [(coefficient, [atom])] = constant(*row).terms
     assert (coefficient, atom.kind) == (1.0, "constant")
-    np.testing.assert_array_equal(atom.value, [constant] * ROWS)
+    np.testing.assert_array_equal(atom.value, [row] * ROWS)
     assert atom.value.dtype == np.float64 and atom.value.flags.c_contiguous
-    rows = np.arange(ROWS * SIZE).reshape(ROWS, 1, SIZE)
-    np.testing.assert_array_equal(Formula.constant(rows, ROWS).terms[0][1][0].value, rows.reshape(ROWS, SIZE))
+    [(_, [atom])] = Formula.constant(np.broadcast_to(np.float32(row), (4, ROWS, SIZE))).terms
+    np.testing.assert_array_equal(atom.value, [row] * 4 * ROWS)
+    assert atom.value.dtype == np.float64 and atom.value.flags.c_contiguous
 
 
 def test_equal_formulas_have_equal_keys():
     a, b, c = signal(0), signal(6), signal(12)
-    one = Formula.constant(np.ones(SIZE), ROWS)
+    one = constant(1.0, 1.0, 1.0)
     for left, right in (
         (a.plus(b), b.plus(a)),
         (a.times(b).times(c), c.times(a).times(b)),
@@ -111,14 +119,14 @@ def test_equal_formulas_have_equal_keys():
 
 def test_other_formulas_have_other_keys():
     a, b = signal(0), signal(6)
-    ones, twos = (Formula.constant(np.full(SIZE, v), ROWS) for v in (1.0, 2.0))
+    ones, twos = (constant(v, v, v) for v in (1.0, 2.0))
     formulas = [
         *(a, b, a.plus(b), a.plus(b, -1.0), b.plus(a, -1.0), a.plus(a), a.times(a), a.times(b)),
         *(a.apply("tanh"), a.apply("relu"), a.apply("sigmoid"), b.apply("tanh"), a.plus(b).apply("tanh")),
         *(a.dense(W), a.dense(W + 1), b.dense(W), a.dense(W).dense(W[:, [0, 1, 2, 0]])),
         *(ones, ones.plus(ones), twos, a.plus(ones), a.plus(ones, -1.0), a.plus(b, 0.5), a.plus(a, -1.0)),
         *(signal(0, 3, 2), signal(0, 1, 6), a.columns(0, 2), a.columns(1, 3)),
-        *(Formula.constant(np.full(n, 2.0), ROWS) for n in (2, 6)),
+        *(constant(*[2.0] * n) for n in (2, 6)),
     ]
     assert len({formula.key for formula in formulas}) == len(formulas)
     assert {len(formula.key) for formula in formulas} == {32}
@@ -141,15 +149,8 @@ def test_terms_that_cancel_are_none():
 
 def test_columns_are_those_of_every_factor():
     a, b = signal(0), signal(6)
-    constant = Formula.constant(np.array([1.0, 2.0, 3.0]), ROWS)
-    formula = (
-        a.plus(b)
-        .apply("tanh")
-        .times(a)
-        .plus(constant)
-        .plus(a.dense(W[:3]))
-        .plus(Formula.constant(np.ones(SIZE), ROWS))
-    )
+    row, ones = constant(1.0, 2.0, 3.0), constant(1.0, 1.0, 1.0)
+    formula = a.plus(b).apply("tanh").times(a).plus(row).plus(a.dense(W[:3])).plus(ones)
     whole = evaluate(formula, VALUES)
     for first, end in ((0, 2), (1, 3), (1, 2), (2, 3), (0, 1)):
         part = formula.columns(first, end)
@@ -195,5 +196,5 @@ def test_limits_of_depth():
     with pytest.raises(ValueError, match=TOO_LONG):
         formula.dense(np.eye(SIZE))
     assert Atom("signal", np.zeros((1, 1), int)).depth == 0
-    assert Formula.constant(np.ones(2), 1).depth == 1
+    assert constant(1.0, 1.0).depth == 1
     assert Atom("dense", (W, signal().apply("tanh"))).depth == 2

@@ -65,6 +65,7 @@ LAYERS = {
     "no inputs": ({"w_x": uniform(9, 0)}, "w_x: a dimension of size 0: (9, 0)"),
     "rows of w_h": ({"w_h": uniform(10, 3)}, "w_h: expected shape (9, 3), found (10, 3)"),
     "columns of w_h": ({"w_h": uniform(9, 4)}, "w_x: expected shape (12, 'any'), found (9, 2)"),
+    "a vector for w_h": ({"w_h": uniform(9)}, "w_x: expected shape (27, 'any'), found (9, 2)"),
     "b_x": ({"b_x": uniform(8)}, "b_x: expected shape (9,), found (8,)"),
     "axes of b_x": ({"b_x": uniform(9, 1)}, "b_x: expected shape (9,), found (9, 1)"),
     "b_h": ({"b_h": uniform(10)}, "b_h: expected shape (9,), found (10,)"),
@@ -212,6 +213,13 @@ def test_each_layer_takes_what_the_one_before_gives():
     for k, layer in enumerate(network.layers):
         after = Network([layer]).run(record[k]["x"])
         np.testing.assert_array_equal(after, record[k + 1]["x"] if k < 2 else y)
+
+
+def test_layers_and_networks_are_themselves_only():
+    """So that they can be keys of a dict."""
+    for make in (recurrent, lambda: Dense([[1.0]], [1.0]), lambda: Network([Dense([[1.0]], [1.0])])):
+        one, other = make(), make()
+        assert len({one, other, one}) == 2 and one != other
 
 
 def test_sigmoid_does_not_overflow():

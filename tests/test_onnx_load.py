@@ -101,6 +101,8 @@ def test_opset_is_that_of_onnx_itself():
     assert _onnx_load.load_model(model)[1] == 17
     model.opset_import[1].domain = "ai.onnx"
     assert _onnx_load._opset(model) == 17
+    model.opset_import.insert(2, helper.make_opsetid("", 6))  # the first one counts
+    assert _onnx_load._opset(model) == 17
 
 
 def test_a_given_model_is_not_changed():
