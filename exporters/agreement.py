@@ -84,7 +84,7 @@ def long_enough(inputs):
     """Repeat sequences until the longest has LEAST_STEPS steps."""
     longest = max(len(x) for x in inputs)
     times = -(-LEAST_STEPS // longest)
-    return [np.concatenate([x] * times) for x in inputs] if times > 1 else list(inputs)
+    return [np.concatenate([x] * times) for x in inputs]
 
 
 def drift(network, data, inputs, steps=DRIFT_STEPS, output_scale=1.0):

@@ -120,17 +120,28 @@ def test_recurrent_layers_are_those_of_the_file(kind, activation, reset_before, 
         assert found.initial_state is None
 
 
-def test_layers_take_what_the_ones_before_give():
-    """An rnn of relu gives numbers without bounds, a gru such below 1."""
-    rng = np.random.default_rng(3)
-    ones, zeros = np.ones(2, np.float32), np.zeros(2, np.float32)
-    for kind, activation, unit in (
+@pytest.mark.parametrize(
+    "kind, activation, unit",
+    [
         ("rnn", "relu", 2.0**-11),
         ("rnn", "tanh", 2.0**-15),
         ("gru", "none", 2.0**-15),
-    ):
-        rows = 3 * GATES[kind]
-        layer = Layer(kind, activation, 2, 3, (matrix(rng, rows, 2), matrix(rng, rows, 3)))
-        dense = matrix(rng, 2, 3)
-        network = dequantize(ModelFile(ones, zeros, (layer, Layer("dense", "none", 3, 2, (dense,)))))
-        np.testing.assert_allclose(network.layers[1].w, real(dense, 1, unit)[0], rtol=1e-12)
+        ("lstm", "none", 2.0**-15),
+    ],
+)
+@pytest.mark.parametrize("first", ["none", "tanh"])
+def test_layers_take_what_the_ones_before_give(kind, activation, unit, first):
+    """An rnn of relu gives numbers without bounds, a gru such below 1."""
+    rng = np.random.default_rng(3)
+    ones, zeros = np.ones(2, np.float32), np.zeros(2, np.float32)
+    rows = 3 * GATES[kind]
+    w_x, dense = matrix(rng, rows, 2), matrix(rng, 2, 3)
+    layers = (
+        Layer("dense", first, 2, 2, (matrix(rng, 2, 2),)),
+        Layer(kind, activation, 2, 3, (w_x, matrix(rng, rows, 3))),
+        Layer("dense", "none", 3, 2, (dense,)),
+    )
+    network = dequantize(ModelFile(ones, zeros, layers))
+    before = 2.0**-11 if first == "none" else 2.0**-15
+    np.testing.assert_allclose(network.layers[1].w_x, real(w_x, 1, before)[0], rtol=1e-12)
+    np.testing.assert_allclose(network.layers[2].w, real(dense, 1, unit)[0], rtol=1e-12)
