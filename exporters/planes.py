@@ -12,13 +12,15 @@ import itertools
 
 import numpy as np
 
+from edge_runtime.format import row_scale_code
+
 #: Integer weights of an encoding.
 VALUES = {
     "binary": np.array([-1, 1]),
     "ternary": np.array([-1, 0, 1]),
     "pow2": np.array(sorted([0] + [s << e for e in range(7) for s in (1, -1)])),
 }
-_MOST_LEVELS = 6561  # combinations of the planes' weights that are searched
+_MOST_PLANES = {"binary": 8, "ternary": 8, "pow2": 3}  # all combinations of their weights are searched
 _LEAST_IMPORTANCE = 1e-12  # of a column that calibration does not use, against the most important one's 1
 _FEW_MAGNITUDES = 8  # 0 and seven powers of two
 _SUM_MARGIN = 1.5
@@ -36,11 +38,8 @@ _REACHES = (
 
 
 def most_planes(encoding):
-    """Return how many planes of an encoding can be fitted: 8 ternary or binary, 3 pow2."""
-    planes = 8
-    while len(VALUES[encoding]) ** planes > _MOST_LEVELS:
-        planes -= 1
-    return planes
+    """Return how many planes of an encoding can be fitted."""
+    return _MOST_PLANES[encoding]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,17 +66,11 @@ class Planes:
 
 
 def _scale_table():
-    """All row scales above zero in rising order, and their codes; of equal ones that with fewer terms."""
-    found = {}
-    for a in range(16):
-        found.setdefault(2.0**-a, (0x80 | a, 0))
-    for a, b in itertools.product(range(16), repeat=2):
-        if a <= b:
-            found.setdefault(2.0**-a + 2.0**-b, (0x80 | a, 0x80 | b))
-        if a < b:
-            found.setdefault(2.0**-a - 2.0**-b, (0x80 | a, 0xC0 | b))
-    values = np.array(sorted(found))
-    return values, np.array([found[v] for v in values], np.uint8)
+    """All row scales above zero in rising order, and their codes."""
+    terms = 2.0 ** -np.arange(16)
+    values = np.unique([terms + terms[:, None], terms - terms[:, None], np.diag(terms)])
+    values = values[values > 0]
+    return values, row_scale_code(values)
 
 
 _SCALES, _CODES = _scale_table()

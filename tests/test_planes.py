@@ -134,6 +134,18 @@ def test_nearest_level():
     np.testing.assert_array_equal(planes._nearest(levels, values), want)
 
 
+def test_levels_that_are_as_near_are_the_lower_ones():
+    levels = np.array([[-3.0, -1.0, 0.0, 0.0, 4.0]] * 7)
+    values = np.array([-9.0, -2.0, -0.5, 0.0, 2.0, 2.5, 9.0])
+    np.testing.assert_array_equal(planes._nearest(levels, values), [0, 0, 1, 3, 3, 4, 4])
+    order = np.array([4, 0, 2, 1])
+    chosen = planes._choose(values, levels[0, order])
+    np.testing.assert_array_equal(levels[0, order][chosen], [-3, -3, -1, 0, 0, 4, 4])
+    for count in (1, 2, 3, 4, 5, 8, 9):
+        rising = np.arange(count, dtype=float)
+        np.testing.assert_array_equal(planes._nearest(np.array([rising] * count), rising), rising)
+
+
 def test_scale_table_is_every_scale_of_the_format():
     codes = [(0x80 | a, 0) for a in range(16)]
     codes += [
@@ -141,3 +153,171 @@ def test_scale_table_is_every_scale_of_the_format():
     ]
     values = row_scale_value(np.array(codes))
     assert set(values[values > 0].tolist()) == set(planes._SCALES.tolist())
+    scales, of = planes.legal_scales()
+    assert (np.diff(scales) > 0).all() and scales[0] == 2.0**-15 and scales[-1] == 2
+    np.testing.assert_array_equal(row_scale_value(of), scales)
+    single = np.isin(scales, 2.0 ** -np.arange(16))
+    np.testing.assert_array_equal(of[:, 1] == 0, single)
+
+
+def test_nearest_scale():
+    scales, _ = planes.legal_scales()
+    values = np.concatenate([RNG.uniform(0, 2, 100), scales, 10.0 ** RNG.uniform(-6, 1, 100)])
+    want = np.abs(scales - values[:, None]).argmin(axis=1)
+    np.testing.assert_array_equal(planes.nearest_scale(values), want)
+    between = (scales[:-1] + scales[1:]) / 2
+    np.testing.assert_array_equal(planes.nearest_scale(between), np.arange(1, len(scales)))
+    assert planes.nearest_scale(0.0) == 0 and planes.nearest_scale(2.5) == len(scales) - 1
+
+
+def test_weights_of_encodings_and_how_many_planes_they_may_have():
+    assert {name: values.tolist() for name, values in planes.VALUES.items()} == {
+        "binary": [-1, 1],
+        "ternary": [-1, 0, 1],
+        "pow2": [-64, -32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32, 64],
+    }
+    assert [planes.most_planes(name) for name in planes.VALUES] == [8, 8, 3]
+
+
+@pytest.mark.parametrize(
+    "columns, magnitudes, low", [(24, 8, True), (24, 9, False), (23, 8, False), (23, 7, True), (3, 1, True)]
+)
+def test_low_precision_is_few_magnitudes_in_every_row(columns, magnitudes, low):
+    row = np.resize(np.arange(magnitudes), columns) * np.where(np.arange(columns) % 2, 1, -1)
+    assert planes.is_low_precision(np.array([row, 0 * row])) == low
+    assert not planes.is_low_precision(np.array([row, np.arange(columns)]))
+
+
+def test_error_is_that_of_the_sums_on_the_operands():
+    matrix, operands = random_matrix(), RNG.standard_normal((200, 40)) @ RNG.standard_normal((40, 40))
+    for count in (1, 3):
+        fitted = planes.fit(matrix, "ternary", count, operands)
+        lost, whole = operands @ (fitted.values - matrix).T, operands @ matrix.T
+        assert fitted.error == pytest.approx((np.square(lost).mean() / np.square(whole).mean()) ** 0.5)
+    assert planes.fit(matrix, "ternary", 1, np.zeros((9, 40))).error == 0
+    nothing = planes.fit(np.zeros((2, 40)), "ternary", 1, operands)
+    assert nothing.error == 0 and nothing.left_shift == 0 and not nothing.scales.any()
+
+
+def test_feedback_is_that_of_the_inverse_of_what_is_left():
+    """Column by column, the most important first, with the inverse computed anew for each (Frantar et al., equation 2)."""
+    matrix, operands = random_matrix(300, 9), RNG.standard_normal((50, 9)) @ RNG.standard_normal((9, 9))
+    gram = operands.T @ operands / 50
+    combinations = np.array(list(itertools.product([-1.0, 0, 1], repeat=2)))
+    scales = np.abs(matrix).max(axis=1, keepdims=True) * [0.6, 0.2]
+    found = planes._with_feedback(matrix, scales, combinations, gram)
+    damped = gram + np.eye(9) * (0.01 * np.diag(gram).mean() + 1e-9)
+    left, open_columns, want = matrix.copy(), list(np.argsort(-np.diag(gram))), np.empty((2, 300, 9))
+    while open_columns:
+        inverse = np.linalg.inv(damped[np.ix_(open_columns, open_columns)])
+        column = open_columns[0]
+        levels = scales @ combinations.T
+        nearest = np.abs(levels - left[:, [column]]).argmin(axis=1)
+        want[:, :, column] = combinations[nearest].T
+        lost = left[:, column] - levels[np.arange(300), nearest]
+        left[:, open_columns] -= np.outer(lost, inverse[0] / inverse[0, 0])
+        open_columns.pop(0)
+    np.testing.assert_array_equal(found, want)
+    assert found.dtype == np.int8
+
+
+@pytest.mark.parametrize(
+    "scale, operand, shift",
+    [
+        (1.0, 0.5, 4),  # four bits more than the scale needs
+        (0.75, 0.5, 4),
+        (1.1, 0.5, 5),
+        (1.0, 1365.0, 4),  # 16 times 1.5 times the sum is not above 32767
+        (1.0, 1365.3, 3),
+        (1.0, 1e9, -1),  # the scale is 2 then
+        (2.0**-20, 1.0, -16),
+        (2.0**-27, 1.0, -23),
+        (2.0**-30, 1.0, -24),
+        (2.0**-22, 1e15, -23),
+        (2.0**-25, 1e15, -24),
+        (2.0**14, 0.5, 14),
+        (2.0**14, 1.9, 13),
+        (2.0**16, 1e9, 15),
+        (2.0**20, 0.5, 15),
+        (0.0, 1.0, 0),
+    ],
+)
+def test_left_shift_leaves_room_for_sums_and_scales(scale, operand, shift):
+    """One row of one weight, or of two of which the first row knows nothing."""
+    combinations = np.array([[-1.0], [0.0], [1.0]])
+    rows, matrix = [np.array([scale])], np.array([[scale]])
+    assert planes._left_shift(rows, matrix, combinations, np.array([[0.0], [-operand]])) == shift
+    rows, matrix = [np.zeros(1), np.array([scale])], np.array([[0.0], [scale]])
+    assert planes._left_shift(rows, matrix, combinations, np.array([[operand]])) == shift
+    assert isinstance(planes._left_shift(rows, matrix, combinations, np.array([[operand]])), int)
+
+
+def test_first_scales_are_evenly_spaced_levels():
+    for encoding, ratio in (("binary", 2), ("ternary", 3), ("pow2", 32)):
+        combinations = np.array(list(itertools.product(planes.VALUES[encoding], repeat=3)))
+        np.testing.assert_array_equal(
+            planes._first_scales(combinations), [1, pytest.approx(1 / ratio), pytest.approx(ratio**-2)]
+        )
+
+
+#: Operands and matrix, encoding, left shift, error, and the scale codes of three rows for each plane.
+FITS = """
+independent binary 5 0.576041 868a8c8f8186
+independent binary 5 0.0537454 86888bcd80c2 86c98c008284 87ca8d0082c5 88ca8e008386
+independent binary 5 0.00982999 86888bce8183 86c88ccf81c3 87c98d0082c5 88ca8e0083c5 89cc8f008486 8acc8f008587
+independent ternary 6 0.301436 86c98c8f81c4
+independent ternary 6 0.0985722 86ca8c8e81c4 87c98dcf8287
+independent ternary 6 0.0110611 86ca8c8f81c6 888a8dcf8385 89cb8f0084c7 8b8d8f008689
+independent ternary 5 0.00452539 85c98b8e80c5 87898cce8284 88ca8e0083c6 8a8c8f008588 8c8f000086c8
+independent pow2 0 0.125882 868a8bcd80c2
+independent pow2 0 0.0255353 86ca8bce81c3 87c98dcf8284
+dependent binary 4 0.0356761 85c88acd8081 85c78bcd8183 86888ccf81c4 86c98d008286
+dependent ternary 5 0.206709 858a8b8f80c3
+dependent ternary 5 0.0642823 85c98b8d80c3 86c88cce8186
+dependent pow2 -1 0.0171902 85cb8b8d80c2 86c88cce8183
+few ternary 3 0.0135135 84c684c684c6
+few ternary 2 0.000316723 83c583c583c5 8a8c8a8c8a8c
+powers binary 5 0.0159105 84c6858884c6 85c7868885c7 878986c98789 888b87cc888a
+powers ternary 5 0.0961002 84c784c984c6 868a86c9858a
+powers ternary 5 0.0051631 84c78488848a 86c98789868a 888a878a87cb 89cb8789898c
+narrow binary 6 0.0151891 87ca8dcf81c3 888b8e0082ca 898c8f008486 8c8e0000868a
+narrow binary 6 0.0108717 87ca8d8f8286 898b8dcf83c8 898c8f0083c6 8a8d8f0083c5 8a8c8f00848a 8d8f8f008488
+narrow ternary 6 0.0603226 87898d8f81c7 888b8e0082c5
+narrow ternary 6 0.00710404 87898d0081c5 898e8e0082c4 898c8f0084c8 8bcf000085c7
+narrow ternary 6 0.00150028 87898dcf81c6 88cb8dcf8486 8a8d8e0083c5 8bcd8f0084ca 8d000000878a
+narrow pow2 1 0.00405847 888b8e0081c3 898b8f008588
+unused binary 5 0.030653 868b8c8e80c2 86c98cce8284 87ca8e0082c7 87c98f0083c6
+unused ternary 6 0.0738967 86ca8ccf81c3 87c98dcf8284
+unused ternary 5 0.00379044 85c78bcd80c6 87898d0081c3 87c98dcf83c6 89cc8e008588 8a8c000086c8
+unused pow2 1 0.0893682 878a8cce81c3
+loud binary 4 0.576041 85898b8e8085
+loud ternary 4 0.1096 84c88a8c8080 85c78bcd80c2
+loud pow2 -1 0.125882 85898acc8081
+"""
+
+
+@pytest.mark.parametrize("line", FITS.strip().splitlines())
+def test_fits_are_what_they_were(line):
+    """What the steps of the search arrive at; who changes them on purpose brings these up to date."""
+    kind, encoding, left_shift, error, *codes = line.split()
+    rng = np.random.default_rng(7)
+    matrix = rng.standard_normal((3, 14)) * np.array([[1.0], [0.01], [30.0]])
+    operands = np.round(40 * rng.standard_normal((60, 14)))
+    if kind == "dependent":
+        operands = np.round(operands @ (np.eye(14) + 0.3 * rng.standard_normal((14, 14))))
+    elif kind == "few":
+        matrix = 0.37 * rng.integers(-1, 2, (3, 14))
+    elif kind == "powers":
+        matrix = 0.3 * 2.0 ** rng.integers(0, 4, (3, 14)) * rng.choice([-1, 1], (3, 14))
+    elif kind == "narrow":
+        matrix, operands = matrix[:, :4], operands[:, :4]
+    elif kind == "unused":
+        operands[:, ::3] = 0
+        matrix[:, ::3] *= 50
+    elif kind == "loud":
+        operands *= 700
+    fitted = planes.fit(matrix, encoding, len(codes), operands)
+    assert [plane.tobytes().hex() for plane in fitted.scales] == codes
+    assert fitted.left_shift == int(left_shift)
+    assert fitted.error == pytest.approx(float(error), rel=1e-5)
+    np.testing.assert_allclose(fitted.values, dequantized(fitted), rtol=1e-12, atol=1e-12)
