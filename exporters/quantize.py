@@ -297,7 +297,7 @@ class _Operand:
         return np.clip(self._unclamped(values), -self.clamp, self.clamp)
 
     def saturation(self, values):
-        return float((np.abs(self._unclamped(values)) > self.clamp + 0.5).mean())
+        return float((np.abs(self._unclamped(values)) > self.clamp).mean())
 
 
 def _best_operand(values, clamp, is_low_precision):
@@ -312,10 +312,10 @@ def _best_operand(values, clamp, is_low_precision):
 
 def _lost_by_shifts(fitted):
     """What floors of right shifts take from each row on average, in units of the pre-activation."""
-    present = fitted.scales & 0x80 != 0
+    # A term that is not there shifts by 0.
     bits = np.maximum((fitted.scales & 15).astype(int) - max(fitted.left_shift, 0), 0)
-    sign = np.where(fitted.scales & 0x40 != 0, -1, 1)
-    return (present * sign * (1 - 2.0**-bits) / 2).sum(axis=(0, 2))
+    sign = np.where(fitted.scales & 0x40, -1, 1)
+    return (sign * (1 - 2.0**-bits) / 2).sum(axis=(0, 2))
 
 
 def _integer_inputs(scale, offset, x, profile):

@@ -58,7 +58,8 @@ C_TESTS = {
 PYTHON_TESTS = (
     "agreement chain dequantize export_command export_trade exporters formula from_onnx from_torch "
     "import_cells import_refusals import_walk network onnx_compare onnx_glue onnx_load onnx_operators "
-    "planes quantize to_onnx torch_refusals tracer"
+    "pack planes quantize quantize_numerics stages to_onnx torch_files torch_operators torch_refusals "
+    "tracer"
 ).split()
 C_FLAGS = "-std=c11 -fPIC -ffp-contract=off -w".split()
 #: Exit status of a process without a mutant: it does not compile; it is the original.

@@ -37,7 +37,7 @@ def few_runs(monkeypatch):
 def test_table_has_a_row_for_each_number_of_planes(source, capsys):
     assert trade.main([str(source), "--planes", "1,3"]) == 0
     heading, *rows = capsys.readouterr().out.splitlines()
-    assert heading.split()[:2] == ["planes", "bytes"]
+    assert heading == "planes           bytes   of fp32   error    largest  rms      same choice   us/step"
     assert [row.split()[0] for row in rows] == ["1", "3"]
     assert int(rows[0].split()[1]) < int(rows[1].split()[1])
 
@@ -70,11 +70,36 @@ def test_objects_of_each_row_and_bound(source, network, tmp_path, capsys):
     assert "a largest difference of 1e-09 cannot be reached; the closest was" in err
 
 
+def test_rows_are_told_as_they_come(source, capsys, monkeypatch):
+    events = []
+    monkeypatch.setattr(trade, "print", lambda *_, **options: events.append(options), raising=False)
+    assert trade.main([str(source), "--planes", "1"]) == 0
+    assert events == [{"flush": True}] * 2
+
+
+def test_bounds_are_searched_for_with_the_precision_that_is_given(source, capsys):
+    assert trade.main([str(source), "--planes", ",", "--max-error", "9,8.5,", "--encoding", "binary"]) == 0
+    _, *rows = capsys.readouterr().out.splitlines()
+    assert [row[:16].rstrip() for row in rows] == ["9: 1 1 1", "8.5: 1 1 1"]
+    for bits in ("4", "8"):
+        assert trade.main([str(source), "--planes", "2", "--operand-bits", bits, "--json"]) == 0
+    four, eight = map(json.loads, capsys.readouterr().out.splitlines())
+    assert four["rms"] > 1.5 * eight["rms"]
+
+
+def test_most_planes_are_those_of_the_encoding(source, capsys):
+    assert trade.main([str(source), "--planes", "3", "--encoding", "pow2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert trade.main([str(source), "--planes", "1,4", "--encoding", "pow2"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err == f"exporters.trade: {source}: --planes: expected 1 to 3, found 1,4\n"
+
+
 @pytest.mark.parametrize(
     "arguments, reason",
     [
-        (["--planes", "0"], "--planes: expected 1 to"),
-        (["--planes", "1,99"], "--planes: expected 1 to"),
+        (["--planes", "0"], "--planes: expected 1 to 8, found 0"),
+        (["--planes", "1,99"], "--planes: expected 1 to 8, found 1,99"),
         (["--max-error", "small"], "could not convert string to float"),
         (["--calibrate", "nowhere.npz"], "nowhere.npz"),
     ],
