@@ -13,6 +13,7 @@ from edge_runtime.format import ModelFile  # noqa: E402
 from exporters import from_checkpoint, report, verify  # noqa: E402
 from exporters.__main__ import main  # noqa: E402
 from exporters.dequantize import dequantize  # noqa: E402
+from exporters.graph import Dense, Recurrent  # noqa: E402
 from training.network import DigitNet, NetworkConfig  # noqa: E402
 from training.train import save_checkpoint  # noqa: E402
 
@@ -221,3 +222,133 @@ def test_entropy_and_report():
     packed = from_checkpoint.model_file(make_network(), from_checkpoint.read_decoder(None), {})
     text = report.text(report.facts(packed, len(packed.to_bytes())))
     assert "60 x 78" in text and "pow2" in text
+
+
+# ------------------------------------------------------------------------------------------ checkpoints
+
+
+def test_checkpoints_of_training_are_told_from_state_dicts(checkpoint, tmp_path):
+    assert from_checkpoint.is_checkpoint(checkpoint) is True
+    assert from_checkpoint.is_checkpoint(tmp_path / "missing.pt") is True
+    path = tmp_path / "other.pt"
+    for found, want in (({"a.weight": torch.ones(2)}, False), ([1], True), ({"config": 1}, True)):
+        torch.save(found, path)
+        assert from_checkpoint.is_checkpoint(path) is want
+    path.write_bytes(b"text")
+    assert from_checkpoint.is_checkpoint(path) is True
+
+
+def test_the_average_is_what_is_loaded(checkpoint):
+    network, state = from_checkpoint.load_source(checkpoint)
+    assert (state["seed"], state["step"], state["config"]) == (3, 0, CONFIG)
+    for name, value in make_network().state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value)
+
+
+def test_reasons_are_one_line_that_names_the_file(checkpoint, tmp_path, monkeypatch):
+    path = tmp_path / "missing.pt"
+    with pytest.raises(from_checkpoint.CheckpointError) as error:
+        from_checkpoint.load_source(path)
+    assert str(error.value) == f"{path}: No such file or directory"
+    for raised, reason in (
+        (ValueError("\n  \nwhy\nmore"), "not a checkpoint of training.train: why"),
+        (EOFError(), "not a checkpoint of training.train: EOFError"),
+        (OSError("no more"), "no more"),
+        (ValueError("a\tb"), "not a checkpoint of training.train: a\\tb"),
+    ):
+
+        def fail(*_, raised=raised, **__):
+            raise raised
+
+        monkeypatch.setattr(torch, "load", fail)
+        with pytest.raises(from_checkpoint.CheckpointError) as error:
+            from_checkpoint.load_source(checkpoint)
+        assert str(error.value) == f"{checkpoint}: {reason}"
+
+
+def test_decoder_settings_that_change_nothing():
+    decoder = from_checkpoint.read_decoder(None)
+    labels = from_checkpoint.LABELS
+    assert (decoder.blank, decoder.unknown) == (0, 12) and len(labels) == 13
+    assert (decoder.threshold, decoder.delay_ms) == (0.0, 0)
+    assert decoder.bias.tolist() == decoder.length_ms.tolist() == [0] * len(labels)
+    assert decoder.bias.dtype == np.int16 and decoder.length_ms.dtype == np.uint16
+
+
+GOOD = {"threshold": 0.5, "delay_ms": 1, "bias": [1] * 13, "length_ms": [2] * 13}
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"delay_ms": None}, "[decoder]: missing or unknown: delay_ms"),
+        ({"more": 1, "delay": 2}, "[decoder]: missing or unknown: delay, more"),
+        ({"bias": [1] * 12}, "[decoder] bias: expected 13 values, found 12"),
+        ({"length_ms": [1] * 14}, "[decoder] length_ms: expected 13 values, found 14"),
+        ({"bias": 5}, "no decoder settings: TypeError("),
+    ],
+)
+def test_decoder_settings_that_do_not_fit_are_named(changes, reason, tmp_path):
+    path = tmp_path / "decoder.toml"
+    settings = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
+    path.write_text("[decoder]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+    with pytest.raises(from_checkpoint.CheckpointError) as error:
+        from_checkpoint.read_decoder(path)
+    assert str(error.value).startswith(f"{path}: {reason}")
+    if "TypeError" not in reason:
+        assert str(error.value) == f"{path}: {reason}"
+
+
+def test_metadata_of_a_checkpoint():
+    state = {"seed": 3, "step": 40, "steps": 50, "config": "abc"}
+    found = from_checkpoint.describe(state)
+    licences = found.pop("data")
+    assert found == {
+        "name": "spoken digits",
+        "task": "English digits zero, oh, one ... nine; 16 kHz; CTC",
+        "licence": "MIT; trained on data under the licences named in `data`",
+        "training": "seed 3, step 40 of 50",
+        "config_sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    }
+    assert licences.split("; ") == sorted({f"{s.title}: {s.license}" for s in from_checkpoint.SOURCES})
+
+
+def test_the_model_file_has_everything_of_the_network():
+    network = make_network()
+    decoder = from_checkpoint.read_decoder(None)
+    packed = from_checkpoint.model_file(network, decoder, {"a": "b"})
+    scale, offset = (t.detach().numpy() for t in network.input_affine())
+    assert packed.input_scale.dtype == packed.input_offset.dtype == np.float32
+    np.testing.assert_array_equal(packed.input_scale, scale.astype(np.float32))
+    np.testing.assert_array_equal(packed.input_offset, offset.astype(np.float32))
+    assert packed.labels == from_checkpoint.LABELS and packed.frontend == from_checkpoint.CONFIG
+    assert packed.decoder is decoder and packed.metadata == {"a": "b"} and packed.profile == 1
+    assert [layer.kind for layer in packed.layers] == ["gru", "gru", "dense"]
+
+
+def test_the_masters_are_those_of_training():
+    network = make_network()
+    masters = from_checkpoint.master_network(network)
+    assert masters.source == "checkpoint" and not masters.softmax
+    assert [layer.name for layer in masters.layers] == ["layer 0", "layer 1", "layer 2"]
+    first, second, last = masters.layers
+    assert [type(layer) for layer in masters.layers] == [Recurrent, Recurrent, Dense]
+    scale, offset = (t.detach().double().numpy() for t in network.input_affine())
+    levels = network.config.levels_per_deviation
+
+    def master(matrix):
+        return matrix.weight.detach().double().numpy(), matrix.bias.detach().double().numpy()
+
+    w, b = master(network.layers[0].x)
+    np.testing.assert_allclose(first.w_x, w * scale / levels, rtol=1e-12)
+    np.testing.assert_allclose(first.b_x, b + w @ offset / levels, rtol=1e-9, atol=1e-12)
+    for layer, matrices in ((first, network.layers[0]), (second, network.layers[1])):
+        for name, value in zip(("w_h", "b_h"), master(matrices.h), strict=True):
+            np.testing.assert_array_equal(getattr(layer, name), value)
+        assert layer.kind == "gru" and not layer.reset_before and layer.initial_state is None
+    for layer, names, matrix in (
+        (second, ("w_x", "b_x"), network.layers[1].x),
+        (last, ("w", "b"), network.dense),
+    ):
+        for name, value in zip(names, master(matrix), strict=True):
+            np.testing.assert_array_equal(getattr(layer, name), value)
