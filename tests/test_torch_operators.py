@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: trai
 
 from torch import nn  # noqa: E402
 
-from exporters import _torch_walk, from_torch  # noqa: E402
+from exporters import _torch_walk, from_torch, import_torch  # noqa: E402
 from exporters.graph import Dense, ImportRefusedError  # noqa: E402
 
 F = nn.functional
@@ -95,7 +95,7 @@ def test_operators_compute_what_torch_does(name):
     assert not network.softmax
 
 
-@pytest.mark.parametrize("name", [name for name in COMPUTED if "norm" in name or "factor" in name])
+@pytest.mark.parametrize("name", ["batch norm", "batch norm of channels"])
 def test_operators_are_the_same_when_decomposed(name):
     module = Apply(COMPUTED[name])
     with torch.no_grad():
@@ -335,3 +335,112 @@ def test_constants_may_be_large(monkeypatch):
     monkeypatch.setattr(_torch_walk, "MAX_ELEMENTS", 14)
     message = refusal(Apply(lambda m, x: x @ (m.w * 2)), (ROWS,))
     assert message == "Apply: mul (mul): a constant of shape (5, 3)"
+
+
+# ------------------------------------------------------------------------------------------ modules and programs
+
+
+@pytest.mark.parametrize("error, reason", [(ValueError("why\nmore"), "why"), (KeyError(), "KeyError")])
+def test_what_an_operator_stumbles_over_is_told_by_its_name(error, reason, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setitem(_torch_walk.HANDLERS, "mm", fail)
+    assert refusal(Apply(COMPUTED["mm"]), (ROWS,)) == f"Apply: mm (mm): {reason}"
+
+
+def program_of(module, example, shapes):
+    return torch.export.export(module, example, dynamic_shapes=shapes)
+
+
+@pytest.mark.parametrize("least, most, fits", [(3, 4, True), (12, 13, True), (8, 10, False), (14, 20, False)])
+def test_open_axes_take_a_size_that_fits(least, most, fits):
+    rows = torch.export.Dim("rows", min=least, max=most)
+    program = program_of(Apply(COMPUTED["mm"]), (torch.zeros(least, 5),), (({0: rows},),))
+    if fits:
+        assert from_torch(program).input_size == 5
+    else:
+        axis = program.graph_signature.user_inputs[0]
+        message = refusal(program)
+        assert message.startswith(f"ExportedProgram: {axis}: no size for its axis s"), message
+
+
+def test_inputs_that_are_no_tensors_are_refused():
+    module = Apply(lambda m, x, n: (x @ m.w) * n)
+    program = program_of(module, (ROWS, 3), (({}, torch.export.Dim.DYNAMIC),))
+    name = program.graph_signature.user_inputs[1]
+    assert refusal(program) == f"ExportedProgram: {name}: an input that is no tensor"
+
+
+class Model(nn.Module):
+    """forward(x, ...) = head(x), with the weights that a test is about."""
+
+    def __init__(self, **layers):
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x, scale=None, **options):
+        return self.head(x)
+
+
+def head(*layers):
+    return Model(head=nn.Sequential(*layers)).eval()
+
+
+@pytest.mark.parametrize(
+    "module, inputs",
+    [
+        (head(nn.BatchNorm1d(6), nn.Linear(6, 3)), 6),
+        (nn.BatchNorm1d(4).eval(), 4),
+        (nn.GRU(7, 3).double(), 7),
+        (nn.GRU(7, 3, batch_first=True), 7),
+        (Apply(lambda m, x: m.second(m.first(x)[0]), second=nn.Linear(4, 3), first=nn.GRU(5, 4)), 5),
+    ],
+    ids=["norm", "norm alone", "double", "batch first", "order"],
+)
+def test_examples_have_the_size_of_a_layer(module, inputs):
+    network = from_torch(module)
+    assert network.input_size == inputs and network.source == type(module).__name__
+
+
+def test_examples_are_two_of_different_lengths():
+    examples = import_torch._examples(nn.GRU(7, 3).double())
+    assert [tuple(x.shape) for (x,) in examples] == [(11, 3, 7), (4, 7, 7)]
+    assert {x.dtype for (x,) in examples} == {torch.float64}
+    examples = import_torch._examples(nn.BatchNorm1d(4).eval())
+    assert [tuple(x.shape) for (x,) in examples] == [(11, 4), (4, 4)]
+    assert {x.dtype for (x,) in examples} == {torch.float32}
+
+
+NO_EXAMPLE = "give example=(x,), a tensor of one call"
+
+
+@pytest.mark.parametrize(
+    "module, reason",
+    [
+        (
+            nn.Bilinear(2, 3, 4),
+            "forward takes input1, input2: give example=(input1, input2), tensors of one call",
+        ),
+        (nn.Tanh(), f"no size of input fits that its layers tell: {NO_EXAMPLE}"),
+        (head(nn.Linear(5, 3), nn.Linear(4, 3)), f"no size of input fits that its layers tell: {NO_EXAMPLE}"),
+    ],
+    ids=["two inputs", "no layer", "layers that do not fit"],
+)
+def test_modules_whose_input_is_not_told_need_an_example(module, reason):
+    message = refusal(module)
+    assert message == f"{type(module).__name__}: {reason}"
+
+
+def test_networks_that_depend_on_their_length_are_refused():
+    module = Apply(lambda m, x: m.gru(x)[0] * x.shape[0], gru=nn.GRU(5, 4))
+    assert refusal(module) == "Apply: the network depends on the length of its input"
+
+
+def test_exports_that_fail_say_why():
+    def fail(m, x):
+        raise KeyError("no such\nthing")
+
+    message = refusal(Apply(fail), (ROWS,))
+    assert message.startswith("Apply: torch.export failed: ") and "no such" in message
