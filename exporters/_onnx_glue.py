@@ -31,36 +31,34 @@ def _unsqueeze(inputs, attributes):
 
 
 def _transpose(inputs, attributes):
-    return [np.transpose(inputs[0], attributes.get("perm"))]
+    [x] = inputs
+    return [np.transpose(x, attributes.get("perm"))]
 
 
 def _reshape(inputs, attributes):
     shape = [int(n) for n in inputs[1]]
-    if not attributes.get("allowzero", 0):
+    if not attributes.get("allowzero", False):
         shape = [inputs[0].shape[i] if n == 0 else n for i, n in enumerate(shape)]
     return [inputs[0].reshape(shape)]
 
 
 def _flatten(inputs, attributes):
-    shape, axis = inputs[0].shape, attributes.get("axis", 1)
-    axis += inputs[0].ndim if axis < 0 else 0
-    return [inputs[0].reshape(math.prod(shape[:axis]), math.prod(shape[axis:]))]
+    [x] = inputs
+    axis = attributes.get("axis", 1)
+    return [x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))]
 
 
 def _slice(inputs, attributes):
-    x = inputs[0]
-    if len(inputs) > 1:
-        starts, ends = (np.ravel(v).tolist() for v in inputs[1:3])
-        steps = inputs[4].tolist() if len(inputs) > 4 and inputs[4] is not None else [1] * len(starts)
-        axes = _axes([*inputs, None][:4], {}, 3)
+    if "starts" in attributes:
+        [x] = inputs
+        starts, ends, axes, steps = attributes["starts"], attributes["ends"], attributes.get("axes"), None
     else:
-        starts, ends, axes = attributes["starts"], attributes["ends"], attributes.get("axes")
-        steps = [1] * len(starts)
+        x, starts, ends, axes, steps = [*inputs, None, None][:5]
+    axes = range(len(starts)) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
     index = [slice(None)] * x.ndim
-    for axis, start, end, step in zip(axes or range(len(starts)), starts, ends, steps, strict=True):
-        # A negative end below the first element means "through the first" for a negative step.
-        stop = None if step < 0 and end < -x.shape[axis] else end
-        index[axis] = slice(start, stop, step)
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        index[axis] = slice(start, end, step)
     return [x[tuple(index)]]
 
 
@@ -94,22 +92,24 @@ def _expand(inputs, attributes):
 
 
 def _shape(inputs, attributes):
-    return [np.array(inputs[0].shape[attributes.get("start", 0) : attributes.get("end")], np.int64)]
+    [x] = inputs
+    return [np.array(x.shape[attributes.get("start", 0) : attributes.get("end")], np.int64)]
 
 
 def _size(inputs, attributes):
-    return [np.array(inputs[0].size, np.int64)]
+    [x] = inputs
+    return [np.array(x.size, np.int64)]
 
 
 def _constant_of_shape(inputs, attributes):
-    value = attributes.get("value", np.zeros(1, np.float32))
-    return [np.full(_checked_shape(inputs[0]), value[0])]
+    [shape], [value] = inputs, attributes.get("value", [np.float32(0)])
+    return [np.full(_checked_shape(shape), value)]
 
 
 def _range(inputs, attributes):
     start, limit, delta = (v.item() for v in inputs)
-    _checked_shape([math.ceil(max(0, (limit - start) / delta))])
-    return [np.arange(start, limit, delta, dtype=inputs[0].dtype)]
+    _check_size(math.ceil((limit - start) / delta))
+    return [np.arange(start, limit, delta, dtype=np.result_type(*inputs))]
 
 
 def _div(inputs, attributes):
@@ -122,18 +122,18 @@ def _div(inputs, attributes):
 
 def _reduce_prod(inputs, attributes):
     axes = _axes(inputs, attributes, 1)
-    keep = bool(attributes.get("keepdims", 1))
+    keep = bool(attributes.get("keepdims", True))
     return [np.prod(inputs[0], None if axes is None else tuple(axes), keepdims=keep, dtype=inputs[0].dtype)]
 
 
 def _dequantize(inputs, attributes):
-    x, scale = inputs[:2]
-    zero = inputs[2] if len(inputs) > 2 and inputs[2] is not None else np.zeros((), x.dtype)
-    if attributes.get("block_size", 0):
+    x, scale, zero = [*inputs, None][:3]
+    zero = np.zeros((), x.dtype) if zero is None else zero
+    if attributes.get("block_size", False):
         raise GlueError("scales of blocks")
     if scale.ndim:
         along = [1] * x.ndim
-        along[attributes.get("axis", 1)] = -1
+        along[attributes.get("axis", 1)] = scale.size
         scale, zero = scale.reshape(along), np.broadcast_to(zero, scale.shape).reshape(along)
     return [(x.astype(np.float64) - zero.astype(np.float64)) * scale]
 
@@ -164,7 +164,7 @@ MOVING = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
-    "Identity": lambda inputs, attributes: [inputs[0]],
+    "Identity": lambda inputs, attributes: list(inputs),
     "Reshape": _reshape,
     "Slice": _slice,
     "Split": _split,

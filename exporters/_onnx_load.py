@@ -47,7 +47,7 @@ def load_model(source):
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, EncodeError, ValueError) as error:
-        raise ImportRefusedError(f"not a valid ONNX model: {_first_line(error)}") from None
+        raise ImportRefusedError(f"not a valid ONNX model: {first_line(error)}") from None
     if model.functions:
         model = _inline(model)
     return model, opset
@@ -75,7 +75,7 @@ def _inline(model):
     try:
         return onnx.inliner.inline_local_functions(model)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
-        raise ImportRefusedError(f"its functions cannot be inlined: {_first_line(error)}") from None
+        raise ImportRefusedError(f"its functions cannot be inlined: {first_line(error)}") from None
 
 
 def _read(path):
@@ -84,7 +84,7 @@ def _read(path):
     except OSError as error:
         raise ImportRefusedError(error.strerror or str(error)) from None
     except (DecodeError, ValueError) as error:
-        raise ImportRefusedError(f"not an ONNX file, or a truncated one: {_first_line(error)}") from None
+        raise ImportRefusedError(f"not an ONNX file, or a truncated one: {first_line(error)}") from None
 
 
 def _opset(model):
@@ -133,12 +133,11 @@ def _load_external(model, folder):
         try:
             onnx.external_data_helper.load_external_data_for_tensor(tensor, os.fspath(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise ImportRefusedError(
-                f"{tensor.name}: external data {where!r}: {_first_line(error)}"
-            ) from None
+            raise ImportRefusedError(f"{tensor.name}: external data {where!r}: {first_line(error)}") from None
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
 
 
-def _first_line(error):
+def first_line(error):
+    """What an error says, on one line: the first one with a word, else the name of its class."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -26,7 +26,7 @@ def node_name(node):
 def _recurrent(walk, node, attributes):
     name, op = node_name(node), node.op_type
     activation = _check_recurrent(name, op, attributes)
-    batch_first = attributes.get("layout", 0) == 1
+    batch_first = bool(attributes.get("layout", False))
     x = walk.signal(node)
     if len(x.shape) != 3:
         refuse(name, f"expected an input of 3 dimensions, found {x.shape}")
@@ -47,9 +47,9 @@ def _recurrent(walk, node, attributes):
         b_x,
         b_h,
         h=_state(walk, node, 5, batch_first),
-        c=_state(walk, node, 6, batch_first) if op == "LSTM" else None,
+        c=_state(walk, node, 6, batch_first),
         activation=activation,
-        reset_before=op == "GRU" and not attributes.get("linear_before_reset", 0),
+        reset_before=op == "GRU" and not attributes.get("linear_before_reset", False),
     )
     if batch_first:
         return [Signal(y.ids.swapaxes(0, 1)[:, :, None]), *(s and Signal(s.ids[:, None]) for s in (h, c))]
@@ -88,8 +88,9 @@ def _weights(walk, node, attributes):
     if b.shape != (1, 2 * gates * units):
         refuse(name, f"biases B: expected shape (1, {2 * gates * units}), found {b.shape}")
     rows = np.arange(gates * units).reshape(gates, units)[_GATES[op]].ravel()
-    b_x, b_h = np.split(b[0], 2)
-    return w[0][rows], r[0][rows], b_x[rows], b_h[rows]
+    [w], [r], [b] = w, r, b
+    b_x, b_h = np.split(b, 2)
+    return w[rows], r[rows], b_x[rows], b_h[rows]
 
 
 def _state(walk, node, position, batch_first):
@@ -97,17 +98,17 @@ def _state(walk, node, position, batch_first):
     state = walk.value(node, position)
     if state is None:
         return None
-    if len(state.shape) != 3 or state.shape[1 if batch_first else 0] != 1:
+    axis = int(batch_first)
+    if len(state.shape) != 3 or state.shape[axis] != 1:
         refuse(node_name(node), f"initial state of shape {state.shape}")
-    index = np.s_[:, 0] if batch_first else np.s_[0]
-    return Signal(state.ids[index]) if isinstance(state, Signal) else state[index]
+    return Signal(state.ids.squeeze(axis)) if isinstance(state, Signal) else state.squeeze(axis)
 
 
 def _gemm(walk, node, attributes):
-    if attributes.get("transA", 0):
+    if attributes.get("transA", False):
         refuse(node_name(node), "transA")
     w = walk.constant(node, 1)
-    w = w if attributes.get("transB", 0) else w.T
+    w = w if attributes.get("transB", False) else w.T
     y = walk.tracer.dense(node_name(node), walk.held(node), w * attributes.get("alpha", 1.0))
     c = walk.constant(node, 2)
     return [y if c is None else walk.tracer.affine(node_name(node), y, 1, c * attributes.get("beta", 1.0))]
@@ -138,7 +139,7 @@ def _arithmetic(walk, node, attributes):
 
 
 def _batch_normalization(walk, node, attributes):
-    if attributes.get("training_mode", 0) or not attributes.get("spatial", 1):
+    if attributes.get("training_mode", False) or not attributes.get("spatial", True):
         refuse(node_name(node), "batch normalization in training mode or not per channel")
     x = walk.signal(node)
     scale, offset, mean, var = (walk.constant(node, i) for i in range(1, 5))
@@ -160,9 +161,8 @@ def _softmax(walk, node, attributes):
     axis = attributes.get("axis", -1 if walk.opset >= 13 else 1)
     positions = np.arange(x.ids.size).reshape(x.shape)
     if walk.opset >= 13:
-        groups = np.moveaxis(positions, axis, -1).reshape(-1, x.shape[axis])
-    else:
-        [groups] = MOVING["Flatten"]([positions], {"axis": axis})
+        positions, axis = np.moveaxis(positions, axis, -1), -1
+    [groups] = MOVING["Flatten"]([positions], {"axis": axis})
     return [walk.tracer.softmax(node_name(node), x, groups)]
 
 

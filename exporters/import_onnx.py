@@ -14,7 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from exporters._onnx_glue import CONSTANT, COUNTING, MAX_GROWTH, MOVING
-from exporters._onnx_load import FLOATS, load_model
+from exporters._onnx_load import FLOATS, first_line, load_model
 from exporters._onnx_ops import HANDLERS, node_name
 from exporters._provenance import Tracer
 from exporters._stages import Signal, refuse
@@ -58,15 +58,15 @@ def _network(model, opset, name):
     first_error = None
     for tied in (None, 0, 1):
         try:
-            networks = [_Walk(model, opset, sizes, tied).network(name) for sizes in _SIZES]
+            network, other = (_Walk(model, opset, sizes, tied).network(name) for sizes in _SIZES)
         except ImportRefusedError as error:
             first_error = first_error or error
             if len(model.graph.input) == 1:
                 break
             continue
-        if not same_network(*networks):
+        if not same_network(network, other):
             raise ImportRefusedError("the network depends on the length of its input")
-        return networks[0]
+        return network
     raise first_error
 
 
@@ -191,8 +191,7 @@ class _Walk:
             except ImportRefusedError:
                 raise
             except (ValueError, IndexError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                refuse(node_name(node), reason)
+                refuse(node_name(node), first_line(error))
             for key, value in zip(node.output, outputs, strict=False):
                 self._values[key] = value
                 self._left -= math.prod(value.shape)
@@ -214,7 +213,7 @@ class _Walk:
         if not signals and op not in ("RNN", "GRU", "LSTM", "Gemm", "MatMul"):
             return self._fold(node, inputs, attributes)
         if op in COUNTING:
-            return COUNTING[op]([inputs[0].ids], attributes)
+            return COUNTING[op]([signal.ids for signal in inputs], attributes)
         if op in MOVING:
             return self._move(node, inputs, signals, attributes)
         handler = HANDLERS.get(op)
@@ -259,7 +258,7 @@ class _Walk:
         return [self._values[value.name] for value in branch.output]
 
     def _cast(self, node, attributes):
-        value = self._values[node.input[0]]
+        [value] = (self._values[key] for key in node.input)
         if isinstance(value, Signal):
             if attributes["to"] not in FLOATS:
                 refuse(node_name(node), "a cast of a signal to a type that is not floating point")

@@ -319,5 +319,5 @@ def test_functions_that_cannot_be_inlined_are_refused():
 @pytest.mark.parametrize(
     "text, line", [("\n  \nhere\nthere", "here"), ("one", "one"), ("", "ValueError"), (" \n", "ValueError")]
 )
-def test_messages_are_the_first_line_that_says_something(text, line):
-    assert _onnx_load._first_line(ValueError(text)) == line
+def test_messages_are_thefirst_line_that_says_something(text, line):
+    assert _onnx_load.first_line(ValueError(text)) == line

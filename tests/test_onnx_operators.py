@@ -465,6 +465,27 @@ def test_states_are_handed_on_from_call_to_call(op, attributes):
     np.testing.assert_allclose(run_network(network, x), session(plain).run(None, {"x": x})[0], atol=TOLERANCE)
 
 
+def test_sequences_first_are_handed_on_so():
+    """From a layer of layout 1 to one of layout 0, which has its batch where the first has its steps."""
+    second = {
+        f"{name}2": value
+        for name, value in zip("WR", (floats(1, 9, 3), floats(1, 9, 3, seed=1)), strict=True)
+    }
+    size = {"hidden_size": UNITS}
+    networks = []
+    for attributes, axis, perm in (({}, 1, [0, 1, 2]), (BATCH_FIRST, 2, [1, 0, 2])):
+        nodes = [
+            ("GRU", "x W R B", "Y", {**size, **attributes}),
+            ("Squeeze", "Y axis", "s"),
+            ("Transpose", "s", "t", {"perm": perm}),
+            ("GRU", "t W2 R2", "Z", size),
+            ("Squeeze", "Z one", "y"),
+        ]
+        weights = {**layer("GRU"), **second, "axis": np.array([axis]), "one": np.array([1])}
+        networks.append(from_onnx(graph_of(nodes, weights)))
+    assert same_network(*networks)
+
+
 @pytest.mark.parametrize("attributes", [{}, BATCH_FIRST])
 def test_the_last_state_may_be_the_output(attributes):
     """Y_h, with the axis of directions, is the last step of y."""
