@@ -285,14 +285,12 @@ def _attribute(node, attribute):
     if attribute.type == onnx.AttributeProto.UNDEFINED or attribute.ref_attr_name:
         refuse(node_name(node), f"attribute {attribute.name} has no value")
     value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, onnx.TensorProto):
-        return numpy_helper.to_array(value)
-    return list(value) if not isinstance(value, (bytes, int, float, onnx.GraphProto)) else value
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
 
 def _needed(graph):
     """Names of the tensors that the outputs depend on."""
-    producers = {key: node for node in graph.node for key in node.output if key}
+    producers = {key: node for node in graph.node for key in node.output}
     needed, todo = set(), [value.name for value in graph.output]
     while todo:
         key = todo.pop()
@@ -308,8 +306,7 @@ def _reads(node):
     """Names that a node reads, those of its subgraphs included."""
     names = [key for key in node.input if key]
     for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            for inner in attribute.g.node:
-                names.extend(_reads(inner))
-            names.extend(value.name for value in attribute.g.output)
+        for inner in attribute.g.node:
+            names.extend(_reads(inner))
+        names.extend(value.name for value in attribute.g.output)
     return names

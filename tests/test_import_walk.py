@@ -354,6 +354,13 @@ def test_all_that_a_node_reads_is_needed():
     assert import_onnx._needed(graph) == {"y", "n", "t", "x"}
 
 
+def test_what_is_read_twice_is_looked_at_once():
+    """Else 60 nodes would be looked at 2^60 times."""
+    nodes = [("Mul", f"c{i} c{i}", f"c{i + 1}") for i in range(60)]
+    model = dense(*nodes, ("Mul", "x c60", "p"), weights={"c0": np.ones(5, np.float32)})
+    np.testing.assert_array_equal(from_onnx(model).layers[0].w, W.T)
+
+
 def test_conditions_are_constant():
     both = branch("then", [("Tanh", "x", "b")]), branch("else", [("Relu", "x", "a")], output="a")
     model = dense(("Cast", "x", "yes", {"to": TensorProto.BOOL}), ("If", "yes", "p", {}), weights={})
