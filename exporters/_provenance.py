@@ -34,7 +34,7 @@ class Tracer:
         self.absorbed = set()  # stages that became part of a recurrent layer
         self.recognized = set()  # recurrent stages that were formulas
         self._formulas = {}  # key of a formula: its stages
-        self._known = {}  # stage: ids of what it turned out to be, -1 where it is not known
+        self._known = {}  # stage: ids of what it turned out to be, its own where it is not known
 
     def input(self, name, shape):
         """An input of the graph.
@@ -56,8 +56,8 @@ class Tracer:
     def hold(self, name, constant):
         """A constant as a signal, for layers that are applied to it: the state before the first step."""
         constant = np.atleast_2d(np.asarray(constant, np.float64))
-        size = constant.shape[-1]
-        stage = self.stages.add("held", name, constant.size // size, size, value=constant.reshape(-1, size))
+        rows = constant.reshape(-1, constant.shape[-1])
+        stage = self.stages.add("held", name, *rows.shape, value=rows)
         return Signal(stage.base + np.arange(constant.size).reshape(constant.shape))
 
     def dense(self, name, x, w, b=None):
@@ -65,7 +65,7 @@ class Tracer:
         x = self._settled(x, resolve=True)
         formula = self._formula(x)
         if formula is not None:
-            if w.shape[-1] != x.shape[-1]:
+            if w.ndim != 2 or w.shape[1] != x.shape[-1]:
                 refuse(name, f"weights {w.shape} do not fit {x.shape[-1]} features")
             product = formula.dense(w)
             if b is not None:
@@ -220,12 +220,10 @@ class Tracer:
         for key, value in initial.items():
             if value is not None and value.shape != shape:
                 refuse(name, f"initial {key}: expected (batch, units) = {shape}, found {value.shape}")
-            if value is None or isinstance(value, Signal):
-                vectors.append(np.zeros(shape[1]))
-            elif (value != value[0]).any():
+            vector, *others = [np.zeros(shape[1])] if value is None or isinstance(value, Signal) else value
+            if any((other != vector).any() for other in (vector, *others)):
                 refuse(name, f"initial {key} is not finite or differs between the sequences of a batch")
-            else:
-                vectors.append(value[0])
+            vectors.append(vector)
         vector = np.concatenate(vectors)
         return vector if vector.any() else None
 
@@ -245,9 +243,9 @@ class Tracer:
     def _formula(self, x):
         """The formula of a signal, if it is one that is not known to be anything else."""
         stages = self.stages.of(x.ids) if x.ids.size and x.ids.ndim else []
-        if len(stages) != 1 or stages[0].kind != "formula":
+        if [stage.kind for stage in stages] != ["formula"]:
             return None
-        stage = stages[0]
+        [stage] = stages
         ids = x.ids.reshape(-1, x.shape[-1]) - stage.base
         first, count = ids[0, 0], ids.shape[1]
         if first + count > stage.size or not np.array_equal(
@@ -267,14 +265,15 @@ class Tracer:
             if resolve and stage.kind == "formula" and stage not in self._known:
                 self._resolve(stage)
             if stage in self._known:
-                inside = (x.ids >= stage.base) & (x.ids < stage.base + stage.rows * stage.size)
-                known = self._known[stage][np.where(inside, x.ids - stage.base, 0)]
-                x = Signal(np.where(inside & (known >= 0), known, x.ids))
+                ids = np.array(x.ids)
+                inside = (ids >= stage.base) & (ids < stage.base + stage.rows * stage.size)
+                ids[inside] = self._known[stage][ids[inside] - stage.base]
+                x = Signal(ids)
         return x
 
     def learn_part(self, stage, ids, signal):
         """Elements of a stage turned out to be those of a signal."""
-        known = self._known.setdefault(stage, np.full(stage.rows * stage.size, -1))
+        known = self._known.setdefault(stage, stage.base + np.arange(stage.rows * stage.size))
         known[ids.ravel() - stage.base] = signal.ids.ravel()
 
     def _resolve(self, stage):

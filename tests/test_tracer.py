@@ -88,10 +88,14 @@ def test_weights_fit_the_features(w):
     assert refused(tracer.dense, "head", x, w) == f"head: weights {w.shape} do not fit 4 features of x"
 
 
-def test_weights_fit_computed_features():
+@pytest.mark.parametrize("w", [W[:, :3], W[0], W[None], W.T])
+@pytest.mark.parametrize("shape", [(STEPS, SIZE), (1, STEPS, SIZE)])
+def test_weights_fit_computed_features(w, shape):
     tracer, x = flat()
+    x = Signal(x.ids.reshape(shape))
     product = tracer.combine("product", "mul", tracer.activation("t", x, "tanh"), x)
-    assert refused(tracer.dense, "head", product, W[:, :3]) == "head: weights (3, 3) do not fit 4 features"
+    assert refused(tracer.dense, "head", product, w) == f"head: weights {w.shape} do not fit 4 features"
+    assert tracer.dense("head", product, W).shape == (*shape[:-1], UNITS)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +292,53 @@ def test_what_does_not_go_on_from_the_step_before_is_another_layer(fault):
     else:
         expected = "second: its initial state is computed: expected a constant or an input of the graph"
         assert refused(tracer.recurrent, "second", "lstm", rest, *w, **state) == expected
+
+
+def step_of(tracer, x, h, w):
+    """tanh(W x + b + R h + c) of single operations."""
+    w_x, w_h, b_x, b_h = w
+    total = tracer.combine("sum", "add", tracer.dense("W", x, w_x, b_x), tracer.dense("R", h, w_h, b_h))
+    return tracer.activation("step", total, "tanh")
+
+
+@pytest.mark.parametrize("single", [(True, True), (True, False), (False, True)])
+def test_steps_of_single_operations_and_others_go_on_from_each_other(single):
+    tracer, x = sequence(steps=2)
+    w = weights("rnn")
+    h = first = tracer.input("h", (BATCH, UNITS))
+    states = []
+    for t, alone in enumerate(single):
+        if alone:
+            h = step_of(tracer, Signal(x.ids[t]), h, w)
+        else:
+            _, h, _ = tracer.recurrent("layer", "rnn", Signal(x.ids[t : t + 1]), *w, h=h, activation="tanh")
+        states.append(h.ids)
+    network = tracer.network({"y": Signal(np.stack(states)), "h_next": h}, "a test")
+    [layer] = network.layers
+    assert (layer.kind, layer.activation, layer.initial_state) == (
+        "rnn",
+        "tanh",
+        None,
+    ) and first.shape == h.shape
+    np.testing.assert_allclose(layer.b_x + layer.b_h, w[2] + w[3])
+
+
+def test_recurrent_layers_follow_a_cell_of_single_operations():
+    tracer, x = sequence(steps=1)
+    h = tracer.input("h", (BATCH, UNITS))
+    y = step_of(tracer, Signal(x.ids[0]), h, weights("rnn"))
+    second, _, _ = tracer.recurrent("second", "gru", Signal(y.ids[None]), *weights("gru", UNITS))
+    assert [layer.kind for layer in tracer.network({"z": second, "h_next": y}, "").layers] == ["rnn", "gru"]
+    for after in ("softmax", "dense"):
+        tracer, x = sequence(steps=1)
+        h = tracer.input("h", (BATCH, UNITS))
+        y = step_of(tracer, Signal(x.ids[0]), h, weights("rnn"))
+        if after == "softmax":
+            z = tracer.softmax("s", y, np.arange(BATCH * UNITS).reshape(BATCH, UNITS))
+        else:
+            z = tracer.dense("head", y, np.ones((1, UNITS)))
+        network = tracer.network({"z": z, "h_next": y}, "")
+        assert network.softmax == (after == "softmax") and network.layers[0].kind == "rnn"
 
 
 # ---------------------------------------------------------------------------------- combined signals
