@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from exporters._formula import Formula
+from exporters._formula import Atom, Formula
 from exporters._stages import Signal, Stage, emit
 
 
@@ -55,15 +55,14 @@ def find_cell(tracer, formula):
     -------
     Cell or None
     """
-    if len(formula.terms) == 3:
-        return _gru(tracer, formula)
-    if len(formula.terms) != 1 or formula.terms[0][0] != 1:
-        return None
-    atoms = formula.terms[0][1]
-    if len(atoms) == 1 and atoms[0].kind in ("tanh", "relu"):
-        return _rnn(tracer, atoms[0])
-    kinds = [atom.kind for atom in atoms]
-    return _lstm(tracer, atoms) if sorted(kinds) == ["sigmoid", "tanh"] else None
+    match formula.terms:
+        case [(1, [Atom(kind="tanh" | "relu") as atom])]:
+            return _rnn(tracer, atom)
+        case [(1, [_, _]) as term]:
+            return _lstm(tracer, term)
+        case [_, _, _]:
+            return _gru(tracer, formula)
+    return None
 
 
 @dataclasses.dataclass(eq=False)
@@ -84,34 +83,37 @@ def _sum_parts(tracer, formula):
     """A sum as (parts by source, constant [shape=(size,)], terms that are neither), or None."""
     parts, constant, others = {}, np.zeros(formula.size), []
     for coefficient, atoms in formula.terms:
-        if not atoms:
-            constant = constant + coefficient
-        elif len(atoms) == 1 and atoms[0].kind == "constant":
-            if (atoms[0].value != atoms[0].value[0]).any():
-                return None
-            constant = constant + coefficient * atoms[0].value[0]
-        elif len(atoms) == 1 and atoms[0].kind == "signal":
-            part = _part(tracer, atoms[0].value)
-            if part is None or coefficient != 1 or part.key in parts:
-                return None
-            parts[part.key] = part
-        else:
-            others.append((coefficient, atoms))
+        match atoms:
+            case []:
+                constant = constant + coefficient
+            case [Atom(kind="constant", value=value)]:
+                row, *rows = value
+                if any((other != row).any() for other in rows):
+                    return None
+                constant = constant + coefficient * row
+            case [Atom(kind="signal", value=ids)]:
+                part = _part(tracer, ids)
+                if part is None or coefficient != 1 or part.key in parts:
+                    return None
+                parts[part.key] = part
+            case _:
+                others.append((coefficient, atoms))
     return parts, constant, others
 
 
 def _part(tracer, ids):
     """Follow ids back through constants to a dense layer, or None."""
-    stages = tracer.stages.of(ids)
-    if len(stages) != 1 or stages[0].kind not in ("dense", "affine"):
+    match tracer.stages.of(ids):
+        case [Stage(kind="dense" | "affine") as stage]:
+            row, column = np.divmod(ids - stage.base, stage.size)
+        case _:
+            return None
+    rows, columns = row[:, 0], column[0]
+    if (row != rows[:, None]).any() or (column != columns).any():
         return None
-    [stage] = stages
-    row, column = np.divmod(ids - stage.base, stage.size)
-    if (row != row[:, :1]).any() or (column != column[0]).any():
-        return None
-    first, second = (v[column[0]] for v in stage.value)
+    first, second = (v[columns] for v in stage.value)
     if stage.kind == "dense":
-        return _Part(first, second, emit(stage.parent, row[:, 0]).ids, [stage])
+        return _Part(first, second, emit(stage.parent, rows).ids, [stage])
     inner = _part(tracer, stage.parent.base + row * stage.size + column)
     if inner is None:
         return None
@@ -122,15 +124,14 @@ def _part(tracer, ids):
 
 def _state(tracer, ids):
     """Ids as an initial state: array, Signal of an input or of a layer, or None."""
-    stages = tracer.stages.of(ids)
-    if len(stages) != 1:
-        return None
-    [stage] = stages
-    if stage.kind == "held":
-        return stage.value.ravel()[ids - stage.base]
-    if stage.kind in ("features", "view"):
-        return Signal(tracer.stages.leave(stage, ids))
-    return Signal(ids) if stage.kind in ("input", "recurrent", "cell") else None
+    match tracer.stages.of(ids):
+        case [Stage(kind="held") as stage]:
+            return stage.value.ravel()[ids - stage.base]
+        case [Stage(kind="features" | "view") as stage]:
+            return Signal(tracer.stages.leave(stage, ids))
+        case [Stage(kind="input" | "recurrent" | "cell")]:
+            return Signal(ids)
+    return None
 
 
 def _atom_state(tracer, atom):
@@ -140,49 +141,44 @@ def _atom_state(tracer, atom):
 
 
 def _same_state(a, b):
-    if a is None or b is None or isinstance(a, Signal) != isinstance(b, Signal):
-        return False
-    return np.array_equal(a.ids, b.ids) if isinstance(a, Signal) else np.array_equal(a, b)
+    return type(a) is type(b) and np.array_equal(*(s.ids if isinstance(s, Signal) else s for s in (a, b)))
 
 
 def _gates(tracer, formulas, h):
-    """Weights of gates that are each a sum over x and h: (x, h, constants), stacked, or None.
+    """Weights of gates that are each a sum over x and h, stacked: yields (x, h, constants), the likeliest first.
 
     `h` is the state, None if it is not known: then it is told from x by what it comes from.
     """
-    x_parts, h_parts, constants = [], [], []
+    choices, constants = [], []
     for formula in formulas:
-        found = _sum_parts(tracer, formula)
-        if found is None or found[2] or len(found[0]) != 2:
-            return None
-        pair = _told_apart(tracer, list(found[0].values()), h)
-        if pair is None:
-            return None
-        x_parts.append(pair[0])
-        h_parts.append(pair[1])
-        constants.append(found[1])
-    x, h = _stacked(x_parts), _stacked(h_parts)
-    return None if x is None or h is None else (x, h, np.concatenate(constants))
+        match _sum_parts(tracer, formula):
+            case (parts, constant, []) if len(parts) == 2:
+                choices.append(_told_apart(tracer, list(parts.values()), h))
+                constants.append(constant)
+            case _:
+                return
+    for pairs in zip(*choices, strict=False):
+        x, hidden = (_stacked(parts) for parts in zip(*pairs, strict=True))
+        if x is not None and hidden is not None:
+            yield x, hidden, np.concatenate(constants)
 
 
 def _stacked(parts):
-    if any(part.key != parts[0].key for part in parts):
+    [first, *others] = parts
+    if any(part.key != first.key for part in others):
         return None
     w, b = (np.concatenate([getattr(part, field) for part in parts]) for field in ("w", "b"))
-    return _Part(w, b, parts[0].source, [stage for part in parts for stage in part.stages])
+    return _Part(w, b, first.source, [stage for part in parts for stage in part.stages])
 
 
 def _told_apart(tracer, parts, h):
-    """Two parts as (x, h), or None."""
-    ranks = {}
-    for x, state in (parts, parts[::-1]):
-        if h is not None:
-            rank = (0,) if _same_state(_state(tracer, state.source), h) else None
-        else:
-            rank = _rank(tracer, x, state)
-        if rank is not None and len(state.w) == state.w.shape[1]:
-            ranks[rank] = (x, state)
-    return ranks[min(ranks)] if ranks else None
+    """Two parts as (x, h): those orders that can be, the likeliest first."""
+    pairs = [(x, state) for x, state in (parts, parts[::-1]) if len(state.w) == state.w.shape[1]]
+    if h is not None:
+        return [(x, state) for x, state in pairs if _same_state(_state(tracer, state.source), h)]
+    ranks = [_rank(tracer, x, state) for x, state in pairs]
+    order = sorted((rank, k) for k, rank in enumerate(ranks) if rank is not None)
+    return [pairs[k] for _, k in order]
 
 
 def _rank(tracer, x, h):
@@ -205,16 +201,15 @@ def _cell(tracer, kind, x, h, b, h_state, c_state=None, activation="none", reset
 
 
 def _rnn(tracer, atom):
-    found = _gates(tracer, [atom.value], None)
-    if found is None:
-        return None
-    x, h, b = found
-    [stage] = tracer.stages.of(h.source)
-    if stage.kind == "activation":
-        state = _folded_step(tracer, atom.kind, x, h, b, stage)
-    else:
-        state = _state(tracer, h.source)
-    return None if state is None else _cell(tracer, "rnn", x, h, b, state, activation=atom.kind)
+    for x, h, b in _gates(tracer, [atom.value], None):
+        [stage] = tracer.stages.of(h.source)
+        if stage.kind == "activation":
+            state = _folded_step(tracer, atom.kind, x, h, b, stage)
+        else:
+            state = _state(tracer, h.source)
+        if state is not None:
+            return _cell(tracer, "rnn", x, h, b, state, activation=atom.kind)
+    return None
 
 
 def _folded_step(tracer, activation, x, h, b, stage):
@@ -235,51 +230,60 @@ def _folded_step(tracer, activation, x, h, b, stage):
     return after
 
 
-def _lstm(tracer, atoms):
-    output, memory = sorted(atoms, key=lambda atom: atom.kind)
-    terms = memory.value.terms
-    if len(terms) != 2 or any(coefficient != 1 or len(atoms) != 2 for coefficient, atoms in terms):
+def _gated(term):
+    """A term s a, s a sigmoid, as (s, a); or None."""
+    match term:
+        case (1, [Atom(kind="sigmoid") as gate, other] | [other, Atom(kind="sigmoid") as gate]):
+            return gate, other
+    return None
+
+
+def _lstm(tracer, term):
+    match _gated(term):
+        case (output, Atom(kind="tanh") as memory):
+            terms = [_gated(inner) for inner in memory.value.terms]
+        case _:
+            return None
+    match terms:
+        case [(entry, Atom(kind="tanh") as candidate), (forget, state)] | [
+            (forget, state),
+            (entry, Atom(kind="tanh") as candidate),
+        ]:
+            c_state = _atom_state(tracer, state)
+        case _:
+            return None
+    if c_state is None:
         return None
-    new = next((t for _, t in terms if sorted(atom.kind for atom in t) == ["sigmoid", "tanh"]), None)
-    old = next((t for _, t in terms if t is not new), None)
-    forget = next((atom for atom in old if atom.kind == "sigmoid"), None)
-    state = next((atom for atom in old if atom is not forget), None)
-    if new is None or forget is None:
-        return None
-    c_state = _atom_state(tracer, state)
-    entry, candidate = sorted(new, key=lambda atom: atom.kind)
-    gates = [atom.value for atom in (entry, forget, candidate, output)]
-    found = _gates(tracer, gates, None) if c_state is not None else None
-    if found is None:
-        return None
-    x, h, b = found
-    h_state = _state(tracer, h.source)
-    if h_state is None:
-        return None
-    if state.kind == "signal":
-        _absorb_state(tracer, state.value)
-    return _cell(tracer, "lstm", x, h, b, h_state, c_state, c=memory.value)
+    for x, h, b in _gates(tracer, [atom.value for atom in (entry, forget, candidate, output)], None):
+        h_state = _state(tracer, h.source)
+        if h_state is not None:
+            _absorb_atom(tracer, state)
+            return _cell(tracer, "lstm", x, h, b, h_state, c_state, c=memory.value)
+    return None
 
 
 def _absorb_state(tracer, ids):
     tracer.absorbed.update(s for s in tracer.stages.of(ids) if s.kind in ("features", "view", "held"))
 
 
+def _absorb_atom(tracer, atom):
+    if atom.kind == "signal":
+        _absorb_state(tracer, atom.value)
+
+
 def _gru(tracer, formula):
-    single = next((atoms[0] for c, atoms in formula.terms if len(atoms) == 1 and c == 1), None)
-    pairs = [(c, atoms) for c, atoms in formula.terms if len(atoms) == 2]
-    if single is None or len(pairs) != 2 or sorted(c for c, _ in pairs) != [-1, 1]:
-        return None
-    [[_, with_one], [_, without]] = sorted(pairs, key=lambda pair: pair[0])
+    match sorted(formula.terms, key=lambda term: (len(term[1]), term[0])):
+        case [(1, [single]), (-1, [_, _] as subtracted), (1, [_, _] as added)]:
+            gate = {atom.key for atom in subtracted} - {single.key}
+        case _:
+            return None
     # The single atom times z is subtracted, the other one times z is added.
-    rest = [atom for atom in with_one if atom.key != single.key]
-    if len(rest) != 1 or rest[0].kind != "sigmoid":
-        return None
-    z = rest[0]
-    other = [atom for atom in without if atom.key != z.key]
-    if len(other) != 1:
-        return None
-    n, h = (single, other[0]) if single.kind == "tanh" else (other[0], single)
+    match [a for a in subtracted if a.key in gate], [a for a in added if a.key not in gate]:
+        case [Atom(kind="sigmoid") as z], [other]:
+            pass
+        case _:
+            return None
+    n, h = (single, other) if single.kind == "tanh" else (other, single)
     state = _atom_state(tracer, h)
     if n.kind != "tanh" or state is None:
         return None
@@ -288,54 +292,52 @@ def _gru(tracer, formula):
 
 def _gru_gates(tracer, z, n, state, h, keep):
     """The cell of a gru; `keep`: z keeps the state, as here, rather than 1 - z."""
-    found = _sum_parts(tracer, n.value)
-    if found is None or len(found[0]) != 1:
+    match _sum_parts(tracer, n.value):
+        case (parts, constant, others) if len(parts) == 1:
+            [n_x] = parts.values()
+        case _:
+            return None
+    after = _reset_after(tracer, others)
+    inner = after or _reset_before(others, h)
+    if inner is None:
         return None
-    [n_x] = found[0].values()
-    after = _reset_after(tracer, found[2])
-    inner = after or _reset_before(found[2], h)
-    gates = inner and _gates(tracer, [inner[0].value, z.value], state)
-    if not gates or n_x.key != gates[0].key:
+    reset, n_h = inner
+    found = next(_gates(tracer, [reset.value, z.value], state), None)
+    if found is None or n_x.key != found[0].key:
         return None
-    x, hidden, b = gates
-    n_h = inner[1]
     if after and not _same_state(_state(tracer, n_h.source), state):
         return None
+    x, hidden, b = found
     x, hidden = _stacked([x, n_x]), _stacked([hidden, dataclasses.replace(n_h, source=hidden.source)])
-    b = np.concatenate([b, found[1]])
+    b = np.concatenate([b, constant])
     if not keep:
-        sign = np.repeat([1.0, -1.0, 1.0], len(n_x.w))
-        x.w, x.b, b = x.w * sign[:, None], x.b * sign, b * sign
-        hidden.w, hidden.b = hidden.w * sign[:, None], hidden.b * sign
-    if h.kind == "signal":
-        _absorb_state(tracer, h.value)
+        units = len(n_x.w)
+        for rows in (x.w, x.b, hidden.w, hidden.b, b):
+            rows[units : 2 * units] = -rows[units : 2 * units]
+    _absorb_atom(tracer, h)
     return _cell(tracer, "gru", x, hidden, b, state, reset_before=after is None)
 
 
 def _reset_after(tracer, terms):
     """Terms that add up to r (W h + b): r, and the part of h; or None."""
-    if not terms or any(c != 1 or len(atoms) != 2 for c, atoms in terms):
+    pairs = [_gated(term) for term in terms]
+    resets = {pair[0].key: pair[0] for pair in pairs if pair}
+    if None in pairs or len(resets) != 1:
         return None
-    resets = [atom for _, atoms in terms for atom in atoms if atom.kind == "sigmoid"]
-    if len(resets) != len(terms) or any(r.key != resets[0].key for r in resets):
-        return None
-    inner = [(1.0, [atom for atom in atoms if atom.kind != "sigmoid"]) for _, atoms in terms]
-    found = _sum_parts(tracer, Formula(resets[0].value.rows, resets[0].value.size, inner))
-    if found is None or len(found[0]) != 1 or found[2]:
-        return None
-    [part] = found[0].values()
-    return resets[0], dataclasses.replace(part, b=part.b + found[1])
+    [reset] = resets.values()
+    inner = [(1.0, [other]) for _, other in pairs]
+    match _sum_parts(tracer, Formula(reset.value.rows, reset.value.size, inner)):
+        case (parts, constant, []) if len(parts) == 1:
+            [part] = parts.values()
+            return reset, dataclasses.replace(part, b=part.b + constant)
+    return None
 
 
 def _reset_before(terms, h):
     """A term W (r h): r, and the part of r h; or None."""
-    if len(terms) != 1 or terms[0][0] != 1 or len(terms[0][1]) != 1 or terms[0][1][0].kind != "dense":
-        return None
-    w, inner = terms[0][1][0].value
-    if len(inner.terms) != 1 or inner.terms[0][0] != 1 or len(inner.terms[0][1]) != 2:
-        return None
-    factors = inner.terms[0][1]
-    reset = next((atom for atom in factors if atom.kind == "sigmoid"), None)
-    if reset is None or not any(atom.key == h.key for atom in factors):
-        return None
-    return reset, _Part(w, np.zeros(len(w)), None, [])
+    match terms:
+        case [(1, [Atom(kind="dense", value=(w, Formula(terms=[term])))])]:
+            match _gated(term):
+                case (reset, other) if other.key == h.key:
+                    return reset, _Part(w, np.zeros(len(w)), None, [])
+    return None

@@ -33,6 +33,7 @@ class Tracer:
         self.fed = []  # (ids of state inputs, stage whose state they are), each [batch, units]
         self.absorbed = set()  # stages that became part of a recurrent layer
         self.recognized = set()  # recurrent stages that were formulas
+        self._held = {}  # shape and bytes of a constant: its stage
         self._formulas = {}  # key of a formula: its stages
         self._known = {}  # stage: ids of what it turned out to be, its own where it is not known
 
@@ -54,10 +55,16 @@ class Tracer:
         return Signal(stage.base + np.arange(count).reshape(shape))
 
     def hold(self, name, constant):
-        """A constant as a signal, for layers that are applied to it: the state before the first step."""
+        """A constant as a signal, for layers that are applied to it: the state before the first step.
+
+        Equal ones are one signal, as each gate may have a product of its own.
+        """
         constant = np.atleast_2d(np.asarray(constant, np.float64))
         rows = constant.reshape(-1, constant.shape[-1])
-        stage = self.stages.add("held", name, *rows.shape, value=rows)
+        key = rows.shape, rows.tobytes()
+        if key not in self._held:
+            self._held[key] = self.stages.add("held", name, *rows.shape, value=rows)
+        stage = self._held[key]
         return Signal(stage.base + np.arange(constant.size).reshape(constant.shape))
 
     def dense(self, name, x, w, b=None):

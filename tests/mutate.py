@@ -56,7 +56,7 @@ C_TESTS = {
 }
 #: Those among which are the tests of Python modules.
 PYTHON_TESTS = (
-    "agreement chain dequantize export_command export_trade exporters formula from_onnx from_torch "
+    "agreement cells chain dequantize export_command export_trade exporters formula from_onnx from_torch "
     "import_cells import_refusals import_walk network onnx_compare onnx_glue onnx_load onnx_operators "
     "pack planes quantize quantize_numerics stages to_onnx torch_files torch_operators torch_refusals "
     "tracer"
