@@ -199,6 +199,8 @@ def test_nodes_of_a_single_step():
         "Softmax softmax_5 add_4 -> softmax_5",
         "Squeeze squeeze_6 softmax_5 step_axis -> y",
     ]
+    axes = {t.name: numpy_helper.to_array(t).tolist() for t in model.graph.initializer if "axis" in t.name}
+    assert axes == {"step_axis": [0], "axis1": [1]}
 
 
 def test_states_are_numbered_among_recurrent_layers():

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from exporters._cells import Cell, Pending
+from exporters._cells import Cell, Pending, find_cell
 from exporters._formula import Formula
 from exporters._provenance import Tracer
 from exporters._stages import MAX_ELEMENTS, Signal
@@ -432,6 +432,7 @@ def test_parts_of_a_row_beyond_the_next_are_none():
 def test_what_is_kept_of_operations_is_itself_only():
     """They are keys, and hold arrays that have no truth of their own."""
     formula = Formula.signal(np.arange(4).reshape(2, 2))
+    assert find_cell(Tracer(), formula) is None and find_cell(Tracer(), formula.plus(formula, -1.0)) is None
     for make in (lambda: Pending(formula, "n"), lambda: Cell(("rnn",)), lambda: Signal(np.arange(3))):
         one, other = make(), make()
         assert len({one, other}) == 2 and one != other
