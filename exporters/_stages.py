@@ -168,7 +168,7 @@ class Stages:
         return stage.parent.base + np.moveaxis(inputs, axis, -1).ravel()[ids - stage.base]
 
     def _view(self, name, stage, ids):
-        key = (stage, ids.tobytes())
+        key = (stage, ids.shape[-1], ids.tobytes())
         if key not in self._features:
             rows = ids.size // ids.shape[-1]
             self._features[key] = self.add("view", stage.name, rows, ids.shape[-1], stage, ids)

@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import numpy as np
 import torch
 
 from edge_runtime.format import GATES
@@ -146,14 +147,14 @@ def _layers(name, kind, module, activation):
     layers, suffixes = [], []
     if kind == "dense":
         w = module.pop("weight")
-        layers.append(Dense(w, module.pop("bias", w[:, 0] * 0), activation, name))
+        layers.append(Dense(w, module.pop("bias", np.zeros(len(w))), activation, name))
     else:
         suffixes = [""] if "weight_hh" in module else [f"_l{i}" for i in range(len(module))]
     for suffix in suffixes:
         if f"weight_ih{suffix}" not in module or f"weight_hh{suffix}" not in module:
             break
         w_x, w_h = (_matrix(name, module, f"weight_{part}{suffix}") for part in ("ih", "hh"))
-        b_x, b_h = (module.pop(f"bias_{part}{suffix}", w_h[:, 0] * 0) for part in ("ih", "hh"))
+        b_x, b_h = (module.pop(f"bias_{part}{suffix}", np.zeros(len(w_h))) for part in ("ih", "hh"))
         layers.append(Recurrent(kind, w_x, w_h, b_x, b_h, activation, name=name + suffix.replace("_", ".")))
     if module:
         raise ImportRefusedError(f"{name}.{next(iter(module))}: a weight that is not used")

@@ -89,7 +89,7 @@ def nearest_scale(scale):
 
 def is_low_precision(matrix):
     """Whether each row has so few magnitudes that the network was trained with low-precision weights."""
-    most = min(_FEW_MAGNITUDES, np.shape(matrix)[1] // 3)
+    most = min(_FEW_MAGNITUDES, np.shape(matrix)[1] / 3)
     return all(len(np.unique(np.abs(row))) <= most for row in matrix)
 
 
@@ -166,10 +166,8 @@ def _nearest(levels, values):
     every = np.arange(len(values))
     count = levels.shape[1]
     low = np.zeros(len(values), np.int64)  # the last level not above the value, or the first
-    step = 1 << (count - 1).bit_length()
-    while step > 1:
-        step >>= 1
-        ahead = np.minimum(low + step, count - 1)
+    for bit in reversed(range(count.bit_length())):
+        ahead = np.minimum(low + (1 << bit), count - 1)
         low = np.where(levels[every, ahead] <= values, ahead, low)
     high = np.minimum(low + 1, count - 1)
     return np.where(values - levels[every, low] <= levels[every, high] - values, low, high)

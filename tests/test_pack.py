@@ -175,7 +175,9 @@ def test_an_error_at_the_bound_is_within_it(network, inputs):
     assert message.endswith(", 900 steps; more planes or operand bits lower it")
 
 
-@pytest.mark.parametrize("first, found, last", [(0.2, 0.1, 0.3), (0.1, 0.2, 0.3), (0.1, 0.1, 0.0)])
+@pytest.mark.parametrize(
+    "first, found, last", [(0.25, 0.125, 0.375), (0.125, 0.25, 0.375), (0.125, 0.125, 0.0)]
+)
 def test_errors_may_grow_by_half(network, inputs, monkeypatch, first, found, last):
     """Over those of the first tenth, or of the comparison if they are greater."""
 

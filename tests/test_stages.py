@@ -211,6 +211,11 @@ def test_a_part_of_an_axis_is_a_view():
     np.testing.assert_array_equal(stages.leave(other, moved), ids[:, 2:5])
     flipped, _ = stages.enter("n", source, ids[:, ::-1])
     assert flipped.kind == "view"
+    steps, moved = stages.enter("n", source, ids[:, None, ::2])
+    assert (steps.rows, steps.size, moved.shape) == (2, 3, (2, 1, 3))
+    assert stages.enter("n", source, ids[:, ::2])[0] is steps
+    pairs, moved = stages.enter("n", source, ids[:, ::2].reshape(3, 2))
+    assert (pairs.rows, pairs.size, moved.shape) == (3, 2, (3, 2))
 
 
 # ------------------------------------------------------------------------------------------ small parts
@@ -461,8 +466,10 @@ def test_outputs_are_the_sequence_and_states(chain):
     reason = "an output that is not all features of dense in order"
     assert refusal(check, {"h": after, "y": y}) == f"h: {reason}"
     assert refusal(check, {"y": Signal(y.ids[..., :3])}) == f"y: {reason}"
+    later = Signal(np.hstack([emit(chain.gru, chain.steps[-1:, 1:]).ids[0], [[chain.gru.base]]]))
     for other in (
         first,
+        later,
         Signal(y.ids[..., :3]),
         Signal(np.hstack([after.ids, first.ids])),
         emit(cell, chain.steps),

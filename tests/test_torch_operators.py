@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Operators of PyTorch one by one: what each becomes is what torch computes, or it is refused in these words."""
 
+import math
+import operator
+import os
+import types
+
 import numpy as np
 import pytest
 
@@ -349,6 +354,38 @@ def test_what_an_operator_stumbles_over_is_told_by_its_name(error, reason, monke
     assert refusal(Apply(COMPUTED["mm"]), (ROWS,)) == f"Apply: mm (mm): {reason}"
 
 
+def test_nodes_that_are_no_calls_are_refused():
+    graph = torch.fx.Graph()
+    graph.output(graph.get_attr("branch.of"))
+    program = types.SimpleNamespace(graph=graph, graph_signature=types.SimpleNamespace(input_specs=[]))
+    with pytest.raises(ImportRefusedError, match=r"^branch_of: get_attr branch\.of is not supported$"):
+        _torch_walk.walk_program(program, "there")
+
+
+def applied(target, *arguments):
+    """What a walk makes of one node whose arguments are constants."""
+    return _torch_walk.Walk(None)._apply(torch.fx.Graph().call_function(target, arguments))
+
+
+def test_constants_are_computed_by_operators_of_tensors_and_numbers_only():
+    aten, x = torch.ops.aten, torch.ones(2)
+    assert applied(operator.add, 2, 3) == 5 and applied(math.floor, 2.5) == 2
+    assert applied(operator.getitem, (7, 8), 1) == 8
+    assert applied(aten.add.Tensor, x, x).tolist() == [2, 2]
+    assert applied(aten._assert_async.msg, torch.tensor(False), "not looked at") is None
+    assert applied(aten.mul.Tensor, x.requires_grad_(), x).requires_grad is False
+    for target, name, told in (
+        (os.path.join, "join", os.path.join),
+        (len, "len_1", len),
+        (aten.rand.default, "rand_default", "aten.rand.default on constants"),
+        (torch.ops.prims.add.default, "add_default", "prims.add.default on constants"),
+    ):
+        with pytest.raises(ImportRefusedError) as error:
+            applied(target, "a")
+        message = str(error.value)
+        assert message.startswith(f"{name} (") and message.endswith(f": operator {told} is not supported")
+
+
 def program_of(module, example, shapes):
     return torch.export.export(module, example, dynamic_shapes=shapes)
 
@@ -384,6 +421,18 @@ class Model(nn.Module):
         return self.head(x)
 
 
+class Counted(nn.Module):
+    """A gru after a parameter that is a whole number."""
+
+    def __init__(self, inputs):
+        super().__init__()
+        self.count = nn.Parameter(torch.tensor(3), requires_grad=False)
+        self.gru = nn.GRU(inputs, 4)
+
+    def forward(self, x):
+        return self.gru(x)[0]
+
+
 def head(*layers):
     return Model(head=nn.Sequential(*layers)).eval()
 
@@ -395,9 +444,10 @@ def head(*layers):
         (nn.BatchNorm1d(4).eval(), 4),
         (nn.GRU(7, 3).double(), 7),
         (nn.GRU(7, 3, batch_first=True), 7),
+        (Counted(7), 7),
         (Apply(lambda m, x: m.second(m.first(x)[0]), second=nn.Linear(4, 3), first=nn.GRU(5, 4)), 5),
     ],
-    ids=["norm", "norm alone", "double", "batch first", "order"],
+    ids=["norm", "norm alone", "double", "batch first", "a whole number", "order"],
 )
 def test_examples_have_the_size_of_a_layer(module, inputs):
     network = from_torch(module)
