@@ -189,8 +189,6 @@ def _fit_row(row, combinations, importance):
     """Real scales of a row's planes, largest first: the best of several beginnings."""
     used = importance > 2 * _LEAST_IMPORTANCE
     largest = np.abs(row[used] if used.any() else row).max()
-    if largest == 0:
-        return np.zeros(combinations.shape[1])
     base = _first_scales(combinations)
     best = None
     for reach in _REACHES if combinations.shape[1] <= 4 else _REACHES[:2]:

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """From a float network to a proven model: the steps of the search, bounds, drift, calibration files, reports."""
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 from float_networks import float_network
 
-from exporters import agreement, pack, report, search, trade
+from exporters import agreement, pack, planes, quantize, report, search, trade
+from exporters._stages import Signal, Stages
 from exporters.agreement import Agreement
 from exporters.graph import Dense, Network
 from exporters.pack import read_inputs
@@ -403,3 +405,18 @@ def test_options_of_the_table():
         "max_error": "",
         "json": False,
     }
+
+
+def test_results_are_fixed_and_equal_only_to_themselves(network, inputs):
+    """What holds arrays is compared as an object; what holds numbers is compared by them."""
+    packed = pack.pack(network, inputs, planes=1, max_error=9, drift_steps=0)
+    fitted = planes.fit(np.eye(2), "ternary", 1, np.eye(2))
+    stage = Stages().add("dense", "a", 1, 1)
+    for one in (packed, packed.found, fitted, stage, Signal(np.zeros(1))):
+        assert one != dataclasses.replace(one) and one in {one}
+    for one in (packed.found.reports[0], Precision(), quantize.NUMERICS[1], quantize._Operand(7, 0, True)):
+        assert one == dataclasses.replace(one) and one in {one}
+    everything = (packed, packed.found, packed.found.reports[0], fitted, stage, Signal(np.zeros(1)))
+    for one in (*everything, Precision(), quantize.NUMERICS[1], quantize._Operand(7, 0, True)):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, dataclasses.fields(one)[0].name, None)

@@ -321,3 +321,28 @@ def test_fits_are_what_they_were(line):
     assert fitted.left_shift == int(left_shift)
     assert fitted.error == pytest.approx(float(error), rel=1e-5)
     np.testing.assert_allclose(fitted.values, dequantized(fitted), rtol=1e-12, atol=1e-12)
+
+
+#: One row: its seed, encoding, columns, left shift, error, codes. Each has scales that one trial alone arrives at.
+TRIALS = """
+0 ternary 4 4 0.0303548 858a 87cc
+0 ternary 5 4 0.0110338 858b 87ca 89cb
+0 binary 14 5 0.378983 858b 8688
+0 pow2 4 -2 0.00142731 8589 87ca
+5 ternary 5 4 0.0248684 848b 8688 87ca
+6 pow2 3 0 0.171934 8587
+10 ternary 5 3 0.0281008 83c5 8589 86c8
+22 ternary 5 4 0.0205511 848d 8688 87ca
+22 ternary 6 5 0.0836756 8589 86c8
+60 ternary 6 4 0.00742046 84c7 868a 87c9 89ce
+"""
+
+
+@pytest.mark.parametrize("line", TRIALS.strip().splitlines())
+def test_every_beginning_and_every_ladder_is_tried(line):
+    seed, encoding, columns, left_shift, error, *codes = line.split()
+    columns = int(columns)
+    row = np.random.default_rng(int(seed)).standard_normal((1, columns))
+    fitted = planes.fit(row, encoding, len(codes), np.eye(columns))
+    assert [plane.tobytes().hex() for plane in fitted.scales] == codes
+    assert fitted.left_shift == int(left_shift) and fitted.error == pytest.approx(float(error), rel=1e-5)

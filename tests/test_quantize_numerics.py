@@ -132,6 +132,7 @@ def test_the_operand_of_the_least_error(largest, clamp, low_precision, shift, th
     values = np.linspace(-largest, largest, 4001).round().astype(np.int64)
     found = quantize._best_operand(values, clamp, low_precision)
     assert found == quantize._Operand(clamp, shift, three_quarters)
+    assert quantize._best_operand(np.array([32767, -32768]), 1, True).shift == 15
 
 
 def test_statistics_are_of_a_sample_where_there_are_many_operands():
@@ -392,6 +393,9 @@ def test_a_matrix_is_fitted_in_units_of_operands_and_sums(profile, bits, unit):
             )
         else:
             weights = per_value / 2.0**-15
+            lost = quantize._lost_by_shifts(planes.Planes(None, matrix.scales, matrix.left_shift, None, 0))
+            np.testing.assert_array_equal(matrix.bias, np.floor(real.b / unit + lost + 0.5))
+            assert np.abs(lost).min() > 1
         np.testing.assert_allclose(weights, real.w, atol=1e-2)
         np.testing.assert_allclose(bias, real.b, atol=0.03)
         assert reports[number].scale_error < 1e-2 and reports[number].saturation < 0.01
