@@ -41,7 +41,7 @@ def _last_stage(tracer):
         raise ImportRefusedError("no layer found")
     if len(ends) > 1:
         refuse(ends[-1].name, f"a second branch beside {ends[0].name}")
-    return ends[0]
+    return ends.pop()
 
 
 def _order(tracer, chain):

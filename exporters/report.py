@@ -64,9 +64,9 @@ def text(facts):
     -------
     str
     """
-    fitted = "scale_error" in facts["matrices"][0]
-    lines = ["layer  kind   matrix  shape        encoding  planes  bits/weight  entropy  zeros  operands"]
-    lines[0] += "  error   clipped" if fitted else ""
+    fitted = all("scale_error" in row for row in facts["matrices"])
+    heading = "layer  kind   matrix  shape        encoding  planes  bits/weight  entropy  zeros  operands"
+    lines = [heading + ("  error   clipped" if fitted else "")]
     for row in facts["matrices"]:
         shape = f"{row['rows']} x {row['columns']}"
         line = (

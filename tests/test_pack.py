@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from float_networks import float_network
 
+from edge_runtime import Stream
 from exporters import agreement, pack, planes, quantize, report, search, trade
 from exporters._stages import Signal, Stages
 from exporters.agreement import Agreement
@@ -370,8 +371,11 @@ def test_a_step_takes_the_median_of_runs(network, inputs, monkeypatch):
         [t for k, length in enumerate((9, 1, 8, 2, 5, 7, 3, 6, 4)) for t in (100 * k, 100 * k + length)]
     )
     monkeypatch.setattr(trade.time, "perf_counter", lambda: next(times))
+    run, given = Stream.run, []
+    monkeypatch.setattr(Stream, "run", lambda stream, x: given.append(x) or run(stream, x))
     assert trade._us_per_step(found.data) == pytest.approx(1e6 * 5 / 1000)
     assert next(times, None) is None
+    assert [(x.shape, x.dtype) for x in given] == [((1000, 3), np.float32)] * 9
 
 
 def test_row_of_the_table(network, monkeypatch):
@@ -395,7 +399,9 @@ def test_row_of_the_table(network, monkeypatch):
 
 
 def test_options_of_the_table():
-    options = vars(trade.build_parser().parse_args(["net.onnx"]))
+    parser = trade.build_parser()
+    assert parser.description == trade.__doc__.splitlines()[0]
+    options = vars(parser.parse_args(["net.onnx"]))
     assert str(options.pop("source")) == "net.onnx"
     assert options == {
         "calibrate": None,

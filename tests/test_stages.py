@@ -391,6 +391,9 @@ def test_layers_that_follow_run_in_the_same_order(chain):
     chain.tracer.steps[second] = list(chain.steps[::-1])
     want = "second: its steps are not those of gru in order"
     assert refusal(_assemble._order, chain.tracer, path) == want
+    chain.tracer.steps[chain.gru].reverse()
+    want = "gru: its steps are not those of input x in order"
+    assert refusal(_assemble._order, chain.tracer, path) == want
 
 
 def test_one_step_of_a_recognized_cell_must_carry_its_state(chain):
