@@ -111,8 +111,6 @@ def _batch_norm(walk, node, x, weight, bias, mean, var, *rest):
     _, eps = (v for v in rest if not isinstance(v, bool))
     x = walk.signal(node, x)
     mean, var = walk.constant(node, mean), walk.constant(node, var)
-    if mean is None or var is None:
-        refuse(node_name(node), "batch normalization without running statistics")
     weight, bias = walk.constant(node, weight), walk.constant(node, bias)
     with np.errstate(all="ignore"):
         scale = (1.0 if weight is None else weight) / np.sqrt(var + eps)
