@@ -119,9 +119,9 @@ class Walk:
         return tuple(shape)
 
     def _apply(self, node):
-        arguments = list(pytree.tree_leaves((node.args, node.kwargs), is_leaf=_is_node))
+        arguments = list(pytree.tree_leaves((node.args, node.kwargs)))
         inputs = [a for a in arguments if isinstance(a, torch.fx.Node)]
-        found = pytree.tree_leaves([self._values[a] for a in inputs], is_leaf=_is_signal)
+        found = pytree.tree_leaves([self._values[a] for a in inputs])
         name = operator_name(node)
         try:
             if name in IGNORED:
@@ -158,15 +158,14 @@ class Walk:
         """Glue: what it does to the ids is what it does to the values."""
         args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
         moved = args[0] if isinstance(args[0], (list, tuple)) else [args[0]]
-        rest = pytree.tree_leaves((args[1:], kwargs), is_leaf=_is_signal)
+        rest = pytree.tree_leaves((args[1:], kwargs))
         if not all(isinstance(v, Signal) for v in moved) or any(isinstance(v, Signal) for v in rest):
             refuse(node_name(node), f"{operator_name(node)} mixes computed and constant tensors")
-        for argument in pytree.tree_leaves((node.args[1:], node.kwargs), is_leaf=_is_node):
+        for argument in pytree.tree_leaves((node.args[1:], node.kwargs)):
             self.constant(node, argument)
         ids = pytree.tree_map(
             lambda v: torch.from_numpy(np.ascontiguousarray(v.ids)) if isinstance(v, Signal) else v,
             (args, kwargs),
-            is_leaf=_is_signal,
         )
         result = node.target(*ids[0], **ids[1])
         if operator_name(node) in COUNTING:
@@ -174,9 +173,7 @@ class Walk:
         return pytree.tree_map(lambda v: Signal(v.numpy()) if isinstance(v, torch.Tensor) else v, result)
 
     def _resolve(self, arguments):
-        return pytree.tree_map(
-            lambda a: self._values[a] if isinstance(a, torch.fx.Node) else a, arguments, is_leaf=_is_node
-        )
+        return pytree.tree_map(lambda a: self._values[a] if isinstance(a, torch.fx.Node) else a, arguments)
 
     def _outputs(self, graph):
         specs = self.program.graph_signature.output_specs
@@ -198,11 +195,3 @@ class Walk:
                 )
             outputs[value.name] = found
         return outputs
-
-
-def _is_node(value):
-    return isinstance(value, torch.fx.Node)
-
-
-def _is_signal(value):
-    return isinstance(value, Signal)

@@ -32,7 +32,7 @@ class Apply(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(3)
         self.function = function
-        sizes = {"c": (5,), "d": (3,), "w": (5, 3), "v": (3, 5), "var": (5,)}
+        sizes = {"c": (5,), "d": (3,), "w": (5, 3), "v": (3, 5), "var": (5,), "like": (20, 3)}
         for name, size in sizes.items():
             setattr(self, name, torch.rand(size, generator=generator) + 0.5)  # what is not used is no weight
         for name, layer in layers.items():
@@ -85,6 +85,7 @@ COMPUTED = {
     ),
     "casts": lambda m, x: x.to(torch.float64).to(x.dtype) @ m.w,
     "dropout": lambda m, x: F.dropout(F.dropout(x, 0.5, training=False), 0.0, training=True) @ m.w,
+    "size of a weight": lambda m, x: (x @ m.w).expand_as(m.like[: len(x)]),
     "parts": lambda m, x: torch.cat(torch.split(x, [2, 3], dim=1), 1) @ m.w[torch.arange(5)],
     "weights of zeros": lambda m, x: x @ m.w + torch.zeros_like(x @ m.w)[0] + torch.ones_like(m.d),
 }
@@ -298,6 +299,11 @@ REFUSED = {
         {},
         "cat (cat): cat mixes computed and constant tensors",
     ),
+    "a computed size": (
+        lambda m, x: (x @ m.w)[:1].expand_as(x @ m.w),
+        {},
+        "expand_as (expand_as): expand_as mixes computed and constant tensors",
+    ),
     "a computed index": (
         lambda m, x: torch.index_select(m.c, 0, x[0, 0].to(torch.int64)),
         {},
@@ -400,6 +406,20 @@ def test_open_axes_take_a_size_that_fits(least, most, fits):
         axis = program.graph_signature.user_inputs[0]
         message = refusal(program)
         assert message.startswith(f"ExportedProgram: {axis}: no size for its axis s"), message
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: (x @ m.w).reshape(x.shape[0] * 3).reshape(-1, 3),
+        lambda m, x: x @ m.w + torch.full((x.shape[0], 3), 0.5) * torch.ones_like(x[:, :1]),
+    ],
+    ids=["of a number", "of a constant"],
+)
+def test_sizes_of_open_axes_are_computed(function):
+    program = program_of(Apply(function), (ROWS,), (({0: torch.export.Dim("rows")},),))
+    x = np.random.default_rng(1).standard_normal((20, 5))
+    np.testing.assert_allclose(from_torch(program).run(x), run(Apply(function), x), atol=1e-5)
 
 
 def test_inputs_that_are_no_tensors_are_refused():
