@@ -65,7 +65,7 @@ def find_cell(tracer, formula):
     return None
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass
 class _Part:
     """A dense layer of one source within a sum: w source + b, and the stages that it was made of."""
 
@@ -185,17 +185,17 @@ def _rank(tracer, x, h):
     """How well h fits as the state of a layer with input x: the lower the better, None for not at all."""
     [stage] = tracer.stages.of(h.source)
     if stage.kind == "recurrent":
-        return (0,) if stage.parent in tracer.stages.of(x.source) else None
+        return () if stage.parent in tracer.stages.of(x.source) else None
     if stage.kind in ("held", "activation"):
-        return (1,)
-    # Of two inputs of the graph the first one is the sequence, of two parts of one that which is used first.
-    return (2, -stage.parent.base, -stage.base) if stage.kind in ("features", "view") else None
+        return ()
+    # Of two inputs of the graph the first one is the sequence.
+    return (-stage.parent.base,) if stage.kind in ("features", "view") else None
 
 
 def _cell(tracer, kind, x, h, b, h_state, c_state=None, activation="none", reset_before=False, c=None):
     """A cell of stacked parts; b: the constants beside them."""
     tracer.absorbed.update(x.stages, h.stages)
-    _absorb_state(tracer, h.source)
+    tracer.absorbed.update(s for s in tracer.stages.of(h.source) if s.kind in ("features", "view", "held"))
     weights = (x.w, h.w, x.b + b, h.b)
     return Cell((kind, Signal(x.source[None]), *weights, h_state, c_state, activation, reset_before), c)
 
@@ -257,18 +257,8 @@ def _lstm(tracer, term):
     for x, h, b in _gates(tracer, [atom.value for atom in (entry, forget, candidate, output)], None):
         h_state = _state(tracer, h.source)
         if h_state is not None:
-            _absorb_atom(tracer, state)
             return _cell(tracer, "lstm", x, h, b, h_state, c_state, c=memory.value)
     return None
-
-
-def _absorb_state(tracer, ids):
-    tracer.absorbed.update(s for s in tracer.stages.of(ids) if s.kind in ("features", "view", "held"))
-
-
-def _absorb_atom(tracer, atom):
-    if atom.kind == "signal":
-        _absorb_state(tracer, atom.value)
 
 
 def _gru(tracer, formula):
@@ -314,7 +304,6 @@ def _gru_gates(tracer, z, n, state, h, keep):
         units = len(n_x.w)
         for rows in (x.w, x.b, hidden.w, hidden.b, b):
             rows[units : 2 * units] = -rows[units : 2 * units]
-    _absorb_atom(tracer, h)
     return _cell(tracer, "gru", x, hidden, b, state, reset_before=after is None)
 
 

@@ -167,7 +167,7 @@ def rnn_relu_of_other_forms(x, states, w, units):
     """The bias behind the sum, the state first, a product without a bias that is scaled."""
     [h] = states
     w_x, w_h, b_x, b_h = w
-    return [(h.dense(w_h) + x.dense(w_x / 2) * 2.0 + (b_x + b_h)).relu()]
+    return [(h.dense(w_h) + x.dense(w_x / 2, b_x / 2) * 2.0 + b_h).relu()]
 
 
 def gates_of(x, h, w, units):
@@ -262,10 +262,10 @@ def kind_of(form):
     return form.__name__.split("_")[0]
 
 
-def imported(form, start, batch=2, units=UNITS, inputs=INPUTS, before=None, steps=STEPS):
+def imported(form, start, batch=2, units=UNITS, inputs=INPUTS, before=lambda v: v, steps=STEPS):
     """A loop over steps as a network, and what it computes of a sequence.
 
-    `start`: "input", or the initial states, equal for all sequences; `before`: an activation of x.
+    `start`: "input", or the initial states, equal for all sequences; `before`: what x goes through first.
     """
     kind, tracer = kind_of(form), Tracer()
     count = 2 if kind == "lstm" else 1
@@ -282,8 +282,7 @@ def imported(form, start, batch=2, units=UNITS, inputs=INPUTS, before=None, step
     outputs, want = [], []
     for t in range(steps):
         step, number = Tensor(tracer, Signal(sequence.ids[t])), Numbers(x[t])
-        if before:
-            step, number = getattr(step, before)(), getattr(number, before)()
+        step, number = before(step), before(number)
         states = form(step, states, w, units)
         numbers = form(number, numbers, w, units)
         outputs.append(states[0].value.ids)
@@ -325,11 +324,66 @@ def test_cells_that_begin_at_a_constant(form, scale):
 
 @pytest.mark.parametrize("inputs", [INPUTS, UNITS])
 @pytest.mark.parametrize("form", FORMS)
-def test_cells_of_inputs_that_went_through_an_activation(form, inputs):
+def test_cells_behind_other_layers(form, inputs):
     """Of as many features as there are units, too: what comes from an activation may be the state of a first step."""
-    network, x, want = imported(form, "input", inputs=inputs, before="tanh")
-    assert [getattr(layer, "kind", "dense") for layer in network.layers] == ["dense", kind_of(form)]
-    assert_one_layer(form, network, x, want)
+    square = np.random.default_rng(6).uniform(-1, 1, (inputs, inputs))
+    for before in (lambda v: v.tanh(), lambda v: v.dense(square), lambda v: v.dense(square).relu()):
+        network, x, want = imported(form, "input", inputs=inputs, before=before)
+        assert [getattr(layer, "kind", "dense") for layer in network.layers] == ["dense", kind_of(form)]
+        assert_one_layer(form, network, x, want)
+
+
+@pytest.mark.parametrize("steps", [1, STEPS])
+@pytest.mark.parametrize("form", FORMS)
+def test_cells_behind_cells(form, steps):
+    """Of as many units: the output of the first is no state of the second."""
+    tracer, kind = Tracer(), kind_of(form)
+    sequence = tracer.input("x", (steps, 2, UNITS))
+    count = 2 if kind == "lstm" else 1
+    states = [
+        [Tensor(tracer, tracer.input(f"{layer}{k}", (2, UNITS))) for k in range(count)] for layer in "ab"
+    ]
+    numbers = [[Numbers(np.zeros(UNITS))] * count for _ in "ab"]
+    w = weights(kind, UNITS, UNITS)
+    x, outputs, want = np.random.default_rng(4).standard_normal((steps, UNITS)), [], []
+    for t in range(steps):
+        step, number = Tensor(tracer, Signal(sequence.ids[t])), Numbers(x[t])
+        for k in range(2):
+            states[k], numbers[k] = (
+                form(v, s, w, UNITS) for v, s in ((step, states[k]), (number, numbers[k]))
+            )
+            step, number = states[k][0], numbers[k][0]
+        outputs.append(step.value.ids)
+        want.append(number.value)
+    ends = {f"{k}{n}": s.value for k, layer in enumerate(states) for n, s in enumerate(layer)}
+    network = tracer.network({"y": Signal(np.stack(outputs)), **ends}, "a test")
+    assert [layer.kind for layer in network.layers] == [kind, kind]
+    assert_one_layer(form, network, x, np.array(want))
+
+
+@pytest.mark.parametrize("inputs", [INPUTS, UNITS])
+@pytest.mark.parametrize("before", [lambda v: v, lambda v: v.relu()])
+@pytest.mark.parametrize("within", [True, False])
+def test_first_steps_whose_state_was_folded_away(within, before, inputs):
+    """What the zero state adds is in the bias of the first step; the bias of others within the products, or beside."""
+    tracer, (w_x, w_h, b_x, b_h) = Tracer(), weights("rnn", inputs, UNITS)
+    sequence = tracer.input("x", (STEPS, 2, inputs))
+    steps = [before(Tensor(tracer, Signal(sequence.ids[t]))) for t in range(STEPS)]
+    outputs = [steps[0].dense(w_x, b_x + b_h).tanh()]
+    for step in steps[1:]:
+        h = outputs[-1]
+        total = (
+            step.dense(w_x, b_x) + h.dense(w_h, b_h)
+            if within
+            else step.dense(w_x) + h.dense(w_h) + (b_x + b_h)
+        )
+        outputs.append(total.tanh())
+    network = tracer.network({"y": Signal(np.stack([y.value.ids for y in outputs]))}, "a test")
+    layer = network.layers[-1]
+    assert (layer.kind, layer.initial_state) == ("rnn", None)
+    np.testing.assert_allclose(layer.b_x + layer.b_h, b_x + b_h)
+    np.testing.assert_array_equal(layer.w_x, w_x)
+    np.testing.assert_array_equal(layer.w_h, w_h)
 
 
 # ---------------------------------------------------------------------------------- what is no cell
@@ -399,6 +453,49 @@ def gru_variant(**change):
     return gru_changed
 
 
+def gru_of_the_relu_of_its_state(x, states, w, units):
+    """But for the gates."""
+    [h] = states
+    r, z, n = rows_of(w, units)
+    r = (x.dense(r[0], r[2]) + h.dense(r[1], r[3])).sigmoid()
+    z = (x.dense(z[0], z[2]) + h.dense(z[1], z[3])).sigmoid()
+    n = (x.dense(n[0], n[2] + n[3]) + (h.relu() * r).dense(n[1])).tanh()
+    return [(1.0 - z) * n + z * h.relu()]
+
+
+def gru_of_two_inputs(gate, part):
+    """One gate takes relu(x), or relu(h)."""
+
+    def gru_changed(x, states, w, units):
+        [h] = states
+        sources = {name: [x, h] for name in "rzn"}
+        sources[gate][part] = sources[gate][part].relu()
+        r, z, n = (
+            (sources[name][0].dense(w_x, b_x), sources[name][1].dense(w_h, b_h))
+            for name, (w_x, w_h, b_x, b_h) in zip("rzn", rows_of(w, units), strict=True)
+        )
+        r, z = (r[0] + r[1]).sigmoid(), (z[0] + z[1]).sigmoid()
+        n = (n[0] + r * n[1]).tanh()
+        return [(1.0 - z) * n + z * h]
+
+    return gru_changed
+
+
+def lstm_of_two_inputs(gate, part):
+    def lstm_changed(x, states, w, units):
+        h, c = states
+        sources = {name: [x, h] for name in "ifgo"}
+        sources[gate][part] = sources[gate][part].relu()
+        i, f, g, o = (
+            sources[name][0].dense(w_x, b_x) + sources[name][1].dense(w_h, b_h)
+            for name, (w_x, w_h, b_x, b_h) in zip("ifgo", rows_of(w, units), strict=True)
+        )
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return [o.sigmoid() * c.tanh(), c]
+
+    return lstm_changed
+
+
 def lstm_variant(**change):
     def lstm_changed(x, states, w, units):
         h, c = states
@@ -422,6 +519,10 @@ NO_CELLS = {
     "gru, tanh for the reset": gru_variant(r=lambda r, h: (r[0] + r[1]).tanh()),
     "gru, tanh for the update": gru_variant(z=lambda z, h: (z[0] + z[1]).tanh()),
     "gru, relu for the candidate": gru_variant(n=lambda v: v.relu()),
+    "gru, relu for the candidate, the other way": gru_variant(
+        n=lambda v: v.relu(), y=lambda z, n, h, r: (1.0 - z) * h + z * n
+    ),
+    "gru, relu of the state for it": gru_of_the_relu_of_its_state,
     "gru, no reset": gru_variant(inner=lambda n, r, z, h: n[1]),
     "gru, two resets": gru_variant(inner=lambda n, r, z, h: r * n[1] + z * n[1]),
     "gru, reset twice": gru_variant(inner=lambda n, r, z, h: r * n[1] * r),
@@ -443,6 +544,8 @@ NO_CELLS = {
     "gru, no gate": gru_variant(y=lambda z, n, h, r: n - h * n + h * h),
     "gru, relu of the state": gru_variant(y=lambda z, n, h, r: n - z * n + z * h.relu()),
     "gru, two candidates": gru_variant(y=lambda z, n, h, r: n - z * n + z * n.tanh()),
+    **{f"gru, {gate} of another {'xh'[k]}": gru_of_two_inputs(gate, k) for gate in "rzn" for k in (0, 1)},
+    **{f"lstm, {gate} of another {'xh'[k]}": lstm_of_two_inputs(gate, k) for gate in "ifgo" for k in (0, 1)},
     "lstm, a minus": lstm_variant(c=lambda i, f, g, c, h: f * c - i * g),
     "lstm, twice the old": lstm_variant(c=lambda i, f, g, c, h: f * c * 2.0 + i * g),
     "lstm, h for c": lstm_variant(c=lambda i, f, g, c, h: f * h + i * g),
