@@ -173,7 +173,7 @@ class Tracer:
         h, c = (self._settled(v, resolve=True) if isinstance(v, Signal) else v for v in (h, c))
         if rows.ndim != 2:
             refuse(name, f"expected an input with axes time, batch and feature, found {x.shape}")
-        if w_x.shape[-1] != parent.size:
+        if w_x.shape[1] != parent.size:
             refuse(name, f"weights {w_x.shape} do not fit {parent.size} features of {parent.name}")
         layer = Recurrent(kind, w_x, w_h, b_x, b_h, activation, reset_before, None, name)
         states = {"h": h, "c": c} if kind == "lstm" else {"h": h}

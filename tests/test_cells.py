@@ -322,6 +322,14 @@ def test_cells_that_begin_at_a_constant(form, scale):
     assert_one_layer(form, network, x, want)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_one_step_from_a_constant_is_no_layer_over_time(form):
+    start = [np.full(UNITS, 0.5)] * (2 if kind_of(form) == "lstm" else 1)
+    with pytest.raises(ImportRefusedError, match=r"^\w+: one step from a constant state: no layer that runs"):
+        imported(form, start, steps=1)
+    assert imported(form, start, steps=2)[0].layers[0].kind == kind_of(form)
+
+
 @pytest.mark.parametrize("inputs", [INPUTS, UNITS])
 @pytest.mark.parametrize("form", FORMS)
 def test_cells_behind_other_layers(form, inputs):

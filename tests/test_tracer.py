@@ -429,6 +429,20 @@ def test_parts_of_a_row_beyond_the_next_are_none():
     assert tracer._formula(Signal(wide)) is None
 
 
+def test_parts_of_a_stage_may_be_known():
+    tracer, x = flat()
+    y, other = tracer.activation("t", x, "tanh"), tracer.affine("a", x, 3.0, 0.0)
+    [stage] = tracer.stages.of(y.ids)
+    assert tracer._settled(y).ids is y.ids
+    tracer.learn_part(stage, y.ids[:2], Signal(other.ids[:2]))
+    mixed = np.concatenate([other.ids[:2], y.ids[2:]])
+    np.testing.assert_array_equal(tracer._settled(y).ids, mixed)
+    tracer.learn_part(stage, y.ids[5:, 1:], Signal(other.ids[5:, 1:]))
+    mixed[5:, 1:] = other.ids[5:, 1:]
+    both = Signal(np.concatenate([x.ids, y.ids]))
+    np.testing.assert_array_equal(tracer._settled(both).ids, np.concatenate([x.ids, mixed]))
+
+
 def test_what_is_kept_of_operations_is_itself_only():
     """They are keys, and hold arrays that have no truth of their own."""
     formula = Formula.signal(np.arange(4).reshape(2, 2))
