@@ -228,6 +228,7 @@ def test_feedback_is_that_of_the_inverse_of_what_is_left():
         (0.75, 0.5, 4),
         (1.1, 0.5, 5),
         (1.0, 1365.0, 4),  # 16 times 1.5 times the sum is not above 32767
+        (1.0, 1365.29, 4),
         (1.0, 1365.3, 3),
         (1.0, 1e9, -1),  # the scale is 2 then
         (2.0**-20, 1.0, -16),
@@ -335,6 +336,7 @@ TRIALS = """
 22 ternary 5 4 0.0205511 848d 8688 87ca
 22 ternary 6 5 0.0836756 8589 86c8
 60 ternary 6 4 0.00742046 84c7 868a 87c9 89ce
+66 ternary 6 4 0.00600752 8488 85c7 87cb 898b
 """
 
 

@@ -180,6 +180,8 @@ def test_an_input_without_an_axis_of_features_has_one_feature():
     assert (features.rows, features.size, features.value) == (6, 1, (3, 2))
     np.testing.assert_array_equal(moved, 6 + np.arange(6)[:, None])
     np.testing.assert_array_equal(stages.leave(features, moved), np.arange(6)[:, None])
+    flat = stages.add("input", "z", 3, 1, value=(1, 3))
+    assert stages.enter("n", flat, flat.base + np.arange(3)[:, None])[0].value == (1, 3)
     one = stages.add("input", "y", 3, 1, value=(3, 1))
     assert stages.enter("n", one, one.base + np.arange(3)[:, None])[0].value == (3, 1)
 

@@ -272,6 +272,12 @@ def test_checkpoints_of_other_things_are_refused(found, reason, tmp_path):
     assert refusal(from_torch, path) == f"{path}: {reason}"
 
 
+def test_layers_that_do_not_fit_are_refused_with_the_file_named_once(tmp_path):
+    path = saved(dense("a.", 4, 2) | dense("b.", 4, 2), tmp_path / "x.pt")
+    want = f"{path}: b: expected 4 inputs, as a has outputs, found 2"
+    assert refusal(from_torch, path, layers="a:none,b:none") == want
+
+
 def test_files_that_are_no_checkpoints_are_refused(tmp_path):
     path = tmp_path / "x.pt"
     assert refusal(_torch_checkpoint.load_state_dict, path) == "No such file or directory"
