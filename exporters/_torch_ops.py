@@ -37,7 +37,7 @@ def operator_name(node):
 def node_name(node):
     """What messages call a node: the path of its module, else the node, and its operator."""
     stack = node.meta.get("nn_module_stack") or {}
-    path = next((path for path, _ in reversed(stack.values()) if path), "")
+    path = next((path for path, _ in reversed(stack.values())), "")
     path = path.removeprefix("L['self'].")
     return f"{path or node.name} ({operator_name(node)})"
 

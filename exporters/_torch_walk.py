@@ -40,8 +40,7 @@ class Walk:
         self._values = {}
         self._origins = {}  # node of a constant: the weights that it was made from
         self._used = set()
-        self._open_axes = {}
-        self._sizes = iter(_SIZES)
+        self._open_axes = {}  # name of an axis: its size
 
     def network(self, source):
         """Walk from inputs to outputs; returns a Network."""
@@ -110,7 +109,8 @@ class Walk:
                     bounds = next(
                         (v for k, v in self.program.range_constraints.items() if str(k) == key), None
                     )
-                    sizes = (s for s in self._sizes if bounds is None or bounds.lower <= s <= bounds.upper)
+                    free = (s for s in _SIZES if s not in self._open_axes.values())
+                    sizes = (s for s in free if bounds is None or bounds.lower <= s <= bounds.upper)
                     self._open_axes[key] = next(sizes, None)
                 n = self._open_axes[key]
                 if n is None:

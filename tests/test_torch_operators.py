@@ -211,6 +211,18 @@ def test_layers_keep_their_order_biases_and_states(kind, batch_first, bias):
         )
 
 
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_states_of_layers_may_be_inputs(kind):
+    def sequence(m, x, *states):
+        y, after = m.layer(x, states if kind == "LSTM" else states[0])
+        return y, *(after if kind == "LSTM" else (after,))
+
+    layer = recurrent(kind)
+    network = from_torch(Apply(sequence, layer=layer), (X, *torch.zeros(2 if kind == "LSTM" else 1, 2, 2, 4)))
+    x = np.random.default_rng(4).standard_normal((40, 5))
+    np.testing.assert_allclose(network.run(x), run(Apply(lambda m, x: layer(x)[0]), x), atol=1e-5)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", ["RNN", "RNN relu", "GRU", "LSTM"])
 def test_cells_hand_on_their_states(kind, bias):
@@ -406,6 +418,14 @@ def test_open_axes_take_a_size_that_fits(least, most, fits):
         axis = program.graph_signature.user_inputs[0]
         message = refusal(program)
         assert message.startswith(f"ExportedProgram: {axis}: no size for its axis s"), message
+
+
+def test_each_open_axis_has_bounds_of_its_own():
+    steps, batch = torch.export.Dim("steps", min=12, max=13), torch.export.Dim("batch", min=3, max=4)
+    module = Apply(lambda m, x: x.reshape(-1, 5) @ m.w)
+    for axes in ((steps, batch), (batch, steps)):
+        example = torch.zeros(*(dim.min for dim in axes), 5)
+        assert from_torch(program_of(module, (example,), ((dict(enumerate(axes)),),))).input_size == 5
 
 
 @pytest.mark.parametrize(
