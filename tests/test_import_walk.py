@@ -296,6 +296,13 @@ def test_attributes_have_values():
     assert import_onnx._attribute(model.graph.node[0], attribute) == [0, 1]
 
 
+def test_operators_of_other_domains_are_none_of_these():
+    model = dense()
+    model.graph.node[0].domain = "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert refusal(model) == "ONNX model: n0 (MatMul): operator of domain com.microsoft is not supported"
+
+
 # ---------------------------------------------------------------------------------- branches
 
 
