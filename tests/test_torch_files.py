@@ -12,7 +12,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
 
+from edge_runtime.format import ModelFile  # noqa: E402
 from exporters import _torch_archive, _torch_checkpoint, from_torch, import_torch  # noqa: E402
+from exporters.__main__ import main  # noqa: E402
 from exporters._torch_checkpoint import from_state_dict  # noqa: E402
 from exporters.graph import Dense, ImportRefusedError  # noqa: E402
 
@@ -276,6 +278,21 @@ def test_layers_that_do_not_fit_are_refused_with_the_file_named_once(tmp_path):
     path = saved(dense("a.", 4, 2) | dense("b.", 4, 2), tmp_path / "x.pt")
     want = f"{path}: b: expected 4 inputs, as a has outputs, found 2"
     assert refusal(from_torch, path, layers="a:none,b:none") == want
+
+
+@pytest.mark.parametrize("layers, activation", [(None, "none"), ("rnn,dense:tanh", "tanh")])
+def test_the_command_takes_checkpoints(layers, activation, tmp_path):
+    tensors = recurrent(3) | (dense() if layers else {})
+    path, output = saved(tensors, tmp_path / "x.pt"), tmp_path / "x.ernn"
+    options = "--planes 1 --max-error 99 --drift-steps 0 -q".split() + (
+        ["--layers", layers] if layers else []
+    )
+    assert main([str(path), "-o", str(output), *options]) == 0
+    packed = ModelFile.load(output).layers
+    assert [layer.kind for layer in packed] == ["gru", "dense"][: len(packed)] and len(packed) == 1 + bool(
+        layers
+    )
+    assert packed[-1].activation == activation
 
 
 def test_files_that_are_no_checkpoints_are_refused(tmp_path):
