@@ -189,9 +189,6 @@ class Walk:
             if found is None:
                 continue
             if not isinstance(found, Signal):
-                refuse(
-                    value.name if isinstance(value, torch.fx.Node) else str(value),
-                    "an output that is constant",
-                )
+                refuse(str(value), "an output that is constant")
             outputs[value.name] = found
         return outputs

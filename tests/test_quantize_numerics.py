@@ -367,6 +367,22 @@ def test_matrices_progress_and_reports_are_in_file_order():
     assert model_file.layers[1].initial_state is not None and model_file.layers[2].initial_state is None
 
 
+def test_operands_are_chosen_for_values_as_they_are_stored(monkeypatch):
+    """Of 16 bits, rounded; those of the inputs have the bits of the profile."""
+    seen, real = [], quantize._best_operand
+    monkeypatch.setattr(quantize, "_best_operand", lambda *given: seen.append(given) or real(*given))
+    h = np.array([1.0, -1.0, 0.5 + 0.6 * 2**-15, 0.5 + 0.4 * 2**-15])
+    layer = dataclasses.replace(float_network("gru", units=4).layers[0], initial_state=h)
+    quantizer = Quantizer(Network((layer,)), [np.linspace([-1.0] * 6, [1.0] * 6, 9)])
+    for profile, clamp in ((1, 127), (2, 32767)):
+        seen.clear()
+        quantizer.model_file([Precision(operand_bits=16)] * 2, profile=profile)
+        (inputs, input_clamp, low), (states, state_clamp, _) = seen
+        assert (input_clamp, state_clamp, low) == (clamp, 32767, False)
+        assert inputs.max() == -inputs.min() == round(clamp / 1.02)
+        assert states.shape == (9, 4) and states[0].tolist() == [32767, -32768, 16385, 16384]
+
+
 @pytest.mark.parametrize("profile, bits, unit", [(1, 8, 2.0**-11), (2, 16, 2.0**-16)])
 def test_a_matrix_is_fitted_in_units_of_operands_and_sums(profile, bits, unit):
     """What the row scales stand for, from the integers of the file back to real weights and biases."""

@@ -305,6 +305,13 @@ REFUSED = {
         GRU,
         "gru (gru): operator aten.gru.input on constants is not supported",
     ),
+    "a layer of a constant with a computed state": (
+        lambda m, x: torch.gru(
+            m.w[:, None, None, 0], x[:1, :1, :4], list(m.one.parameters()), True, 1, 0.0, False, False, False
+        )[0],
+        {"one": nn.GRU(1, 4)},
+        "gru (gru): a layer of a constant input",
+    ),
     "a constant beside a signal": (
         lambda m, x: torch.cat((x, m.c.expand(3, 2, 5)), 2),
         {},
@@ -328,7 +335,7 @@ REFUSED = {
     "an operator that is not known": (lambda m, x: x.erf(), {}, "erf (erf): operator erf is not supported"),
     "a weight that is not used": (lambda m, x: x @ m.w, GRU, "gru.weight_ih_l0: a weight that is not used"),
     "a number as output": (lambda m, x: (x @ m.w, 3), {}, "3: an output that is constant"),
-    "a weight as output": (lambda m, x: (x @ m.w, m.d), {}, "an output that is constant"),
+    "a weight as output": (lambda m, x: (x @ m.w, m.d), {}, "Apply: c_d: an output that is constant"),
     "too large a constant": (
         lambda m, x: x + torch.zeros(2**14, 2**12 + 1).sum(),
         {},
