@@ -91,6 +91,9 @@ class Bank:
         Digits: set -> voices.
     guests : list of list of Clip
         Per digit word: clips of the sets that hold all words.
+    donors : list of list of list of Clip
+        Per digit word: its clips by who says them, the sets that hold all words, Kokoro or the crowd, to be
+        put into a recording of the crowd; see `training.transplant`.
     unknown : Voice
         Words that are no digits.
     sentences : list of Clip
@@ -110,6 +113,7 @@ class Bank:
 
     voices: dict
     guests: list
+    donors: list
     unknown: Voice
     sentences: list
     noises: dict
@@ -255,6 +259,10 @@ def load_bank(withhold=False, synthetic=(), hard="", hard_weight=0.0, crowd=1.0)
         for name in ("fsdd", "audiomnist_subset", "prompt_digits")
         for _, clip in digits[name]
     )
+    sources = [guests]
+    for name in ("kokoro", "sc_pool"):
+        groups = (group for voice in voices[name] for group in voice.clips)
+        sources.append(_grouped((clip.labels, clip) for group in groups for clip in group))
     speech = repeated((u, clip_of(u, (UNKNOWN,) * len(u.words))[0]) for u in training_set("nondigit_speech"))
     words = repeated(of_the_crowd("sc_words"))
     unknown = words + [(u, c) for u, c in speech if not is_sentence(u)]
@@ -271,6 +279,7 @@ def load_bank(withhold=False, synthetic=(), hard="", hard_weight=0.0, crowd=1.0)
     return Bank(
         voices=voices,
         guests=list(guests.values()),
+        donors=[[source[labels] for source in sources if labels in source] for labels in guests],
         unknown=Voice.of(_grouped((u.words, c) for u, c in unknown).values()),
         sentences=[c for u, c in speech if is_sentence(u)],
         noises=noises,

@@ -18,8 +18,10 @@ from training.features import (
 )
 from training.labels import BLANK, ctc_steps, label_of
 from training.synthetic_speech import default_folder
+from training.transplant import transplant
 
 KINDS = ("digits", "unknown", "sentence", "noise", "an4", "an4_words")
+CROWD_VOICES = ("sc_pool", "sc_speaker")  # of those of `training.bank.load_bank`
 NO_TARGET = -1  # frame target of a frame that must not count
 
 SAMPLE_RATE = augment.SAMPLE_RATE
@@ -42,6 +44,9 @@ class StringsConfig:
     guest : float
         A word of a digit string comes from another set, all eleven words alike: in Speech
         Commands six words are too rare to be learned from their own clips.
+    transplanted : float
+        Such words, in strings of the crowd's voices, that are put into a recording of that voice, and synthetic words
+        that are no digits put into a recording of another such word: see `training.transplant`.
     mixed, mixed_word : float
         Digit strings that hold other words, and how many of their words these are.
     most_words : int
@@ -146,6 +151,7 @@ class StringsConfig:
         }
     )
     guest: float = 0.15
+    transplanted: float = 0.0
     mixed: float = 0.30
     mixed_word: float = 0.20
     most_words: int = 7
@@ -327,7 +333,8 @@ def _draw_clips(rng, bank, config, kind):
     if config.synthetic_strings and rng.random() < config.synthetic_strings:
         return [_pick(rng, bank.synthetic_strings)]
     names = list(config.voices)
-    voice = _pick(rng, bank.voices[names[_draw(rng, list(config.voices.values()))]])
+    name = names[_draw(rng, list(config.voices.values()))]
+    voice = _pick(rng, bank.voices[name])
     mixed_word = config.mixed_word if rng.random() < config.mixed else 0.0
     clips = []
     for _ in range(rng.integers(1, config.most_words + 1)):
@@ -337,7 +344,7 @@ def _draw_clips(rng, bank, config, kind):
         elif config.hard_digits and bank.hard_digits and rng.random() < config.hard_digits:
             clips.append(_pick(rng, bank.hard_digits))
         elif draw > 1 - config.guest:
-            clips.append(_pick(rng, _pick(rng, bank.guests)))
+            clips.append(_guest(rng, bank, config, voice if name in CROWD_VOICES else None))
         else:
             clips.append(voice.draw(rng))
     return clips
@@ -348,8 +355,17 @@ def _unknown(rng, bank, config):
     if config.hard_words and bank.hard_words and rng.random() < config.hard_words:
         return _pick(rng, bank.hard_words)
     if config.synthetic_words and rng.random() < config.synthetic_words:
-        return _pick(rng, bank.synthetic)
+        clip = _pick(rng, bank.synthetic)
+        if config.transplanted and rng.random() < config.transplanted:
+            return transplant(rng, clip, bank.unknown.draw(rng))
+        return clip
     return bank.unknown.draw(rng)
+
+
+def _guest(rng, bank, config, host):
+    if host and config.transplanted and rng.random() < config.transplanted:
+        return transplant(rng, _pick(rng, _pick(rng, _pick(rng, bank.donors))), host.draw(rng))
+    return _pick(rng, _pick(rng, bank.guests))
 
 
 def _whole(clip):
