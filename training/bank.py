@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from apps.corpus import read_folder
 from apps.evaluate.endpoints import find_word
 from training import augment
 from training.corpus import is_sentence, training_set
@@ -109,6 +110,8 @@ class Bank:
         Synthetic digits, and words that are none, that a model mistook.
     talkers : list of list of Clip
         Speech without digits, by its source; see `training.babble`.
+    foreign : list of Clip
+        Phrases without an English digit, of `training.sounds`, whose other recordings are the noises "sounds".
     """
 
     voices: dict
@@ -123,6 +126,7 @@ class Bank:
     hard_digits: list = field(default_factory=list, repr=False)
     hard_words: list = field(default_factory=list, repr=False)
     talkers: list = field(default_factory=list, repr=False)
+    foreign: list = field(default_factory=list, repr=False)
 
 
 def clip_of(utterance, labels):
@@ -201,7 +205,7 @@ def clip_of_speech(said):
 
 
 @functools.cache
-def load_bank(withhold=False, synthetic=(), hard="", hard_weight=0.0, crowd=1.0):
+def load_bank(withhold=False, synthetic=(), hard="", hard_weight=0.0, crowd=1.0, sounds=""):
     """Load all training clips below EDGE_RUNTIME_DATA; takes some seconds, once per process.
 
     Parameters
@@ -216,6 +220,8 @@ def load_bank(withhold=False, synthetic=(), hard="", hard_weight=0.0, crowd=1.0)
         By how much a recording that was mistaken in all trials is there more often than others.
     crowd : float
         Share of the speakers of Speech Commands.
+    sounds : str
+        Folder of `training.sounds`; empty: none.
 
     Returns
     -------
@@ -275,6 +281,9 @@ def load_bank(withhold=False, synthetic=(), hard="", hard_weight=0.0, crowd=1.0)
         "environment": [u.pcm for u in training_set("esc10_noise")],
         "hard": [recordings[key][begin:end] for key, begin, end in mined.cuts],
     }
+    found = read_folder(sounds) if sounds else []
+    noises["sounds"] = [u.pcm for u in found if u.words == ("sound",)]
+    foreign = [clip_of(u, ())[0] for u in found if u.words == ("talk",)]
     mistaken = [(said.kind, clip_of_speech(said)) for said in mined.speech]
     return Bank(
         voices=voices,
@@ -291,5 +300,8 @@ def load_bank(withhold=False, synthetic=(), hard="", hard_weight=0.0, crowd=1.0)
         hard_digits=[clip for _, clip in mistaken if UNKNOWN not in clip.labels],
         # Without those that were chosen for sounding like a digit, many of them homophones.
         hard_words=[clip for kind, clip in mistaken if UNKNOWN in clip.labels and kind != "confusable"],
-        talkers=[group for group in ([c for _, c in speech], [c for _, c in words], rejected) if group],
+        talkers=[
+            group for group in ([c for _, c in speech], [c for _, c in words], rejected, foreign) if group
+        ],
+        foreign=foreign,
     )

@@ -16,6 +16,7 @@ from edge_runtime import Model
 from edge_runtime.format import ModelFile
 from exporters import report
 from training.corpus import SOURCES
+from training.sounds import PACKAGES
 from training.strings import StringsConfig
 from training.synthetic_speech import KOKORO, SYNTHESIZERS
 
@@ -156,6 +157,8 @@ def card(path, config):
         if config.voices.get("kokoro"):
             used += (KOKORO,)
         synthetic = "Synthesized voices were used in training only, never to score."
+    if config.sounds or config.foreign:
+        used += tuple(package.source for package in PACKAGES)
     sources = "\n".join(
         f"| {s.title} ({s.address}) | {', '.join(s.voices) or 'all'} | {s.license} | {s.credit} | {s.role} |"
         for s in used

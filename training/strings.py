@@ -17,6 +17,7 @@ from training.features import (
     cepstra_of,
 )
 from training.labels import BLANK, ctc_steps, label_of
+from training.sounds import default_sounds
 from training.synthetic_speech import default_folder
 from training.transplant import transplant
 
@@ -123,6 +124,11 @@ class StringsConfig:
         any.
     hard_weight : float
         A recording that was mistaken in all trials is drawn so many times more often than others of its word.
+    sounds, foreign : float
+        Recorded noises that are sounds of `training.sounds`, one after the other, and sentences that are phrases
+        of it.
+    sounds_folder : str
+        That set, if one of these is above 0; empty: in the user's cache directory.
     speech_folder, kokoro_folder : str
         Synthetic speech, if one of these is above 0, and that of Kokoro, if the weight "kokoro" is; empty: the user's
         cache directory.
@@ -205,6 +211,9 @@ class StringsConfig:
     hard_digits: float = 0.0
     hard_noise: float = 0.0
     hard_weight: float = 0.0
+    sounds: float = 0.0
+    foreign: float = 0.0
+    sounds_folder: str = ""
     speech_folder: str = ""
     kokoro_folder: str = ""
     mask: int = 0
@@ -219,7 +228,8 @@ class StringsConfig:
 
     def bank(self):
         """Return the `training.bank.Bank` of these examples; loaded once per process."""
-        return load_bank(self.withhold, self.synthetic(), self.hard, self.hard_weight, self.crowd)
+        sounds = (self.sounds_folder or str(default_sounds())) if self.sounds or self.foreign else ""
+        return load_bank(self.withhold, self.synthetic(), self.hard, self.hard_weight, self.crowd, sounds)
 
     def synthetic(self):
         """Return the folders of synthetic speech that these examples hold, a tuple of str."""
@@ -327,7 +337,8 @@ def _pick(rng, items):
 
 def _draw_clips(rng, bank, config, kind):
     if kind == "sentence":
-        return [_pick(rng, bank.sentences)]
+        foreign = config.foreign and rng.random() < config.foreign
+        return [_pick(rng, bank.foreign if foreign else bank.sentences)]
     if kind == "unknown":
         return [_unknown(rng, bank, config) for _ in range(rng.integers(1, 6))]
     if config.synthetic_strings and rng.random() < config.synthetic_strings:
@@ -444,6 +455,8 @@ def _noise(rng, bank, count, config):
 def _recorded_noise(rng, bank, count, config):
     if config.hard_noise and bank.noises["hard"] and rng.random() < config.hard_noise:
         kind = "hard"
+    elif config.sounds and rng.random() < config.sounds:
+        return _sounds(rng, bank.noises["sounds"], count)
     else:
         kind = _pick(rng, ("white", "pink", "background", "environment"))
     recording = _pick(rng, bank.noises[kind])
@@ -456,6 +469,20 @@ def _recorded_noise(rng, bank, count, config):
         # Pauses of a recording must not be blown up to the level of its sounds.
         level = max(level, 0.3 * augment.rms(recording[::7].astype(np.float32)), 1.0)
     return noise * np.float32(1 / level)
+
+
+def _sounds(rng, recordings, count):
+    """One sound after the other, each at RMS 1 or up to 6 dB from it: float32 [shape=(count,)]."""
+    samples = np.zeros(count, np.float32)
+    at = -int(rng.uniform(0, 0.5) * SAMPLE_RATE)
+    while at < count:
+        sound = _pick(rng, recordings)
+        first = max(0, -at)
+        piece = sound[first : max(first, count - at)].astype(np.float32)
+        gain = 10 ** (rng.uniform(-6, 6) / 20) / augment.rms(sound.astype(np.float32))
+        samples[at + first : at + first + len(piece)] = piece * np.float32(gain)
+        at += len(sound) + int(rng.uniform(0, 0.8) * SAMPLE_RATE)
+    return samples
 
 
 def _record(rng, samples, bank, config, clean, narrow):
