@@ -56,6 +56,9 @@ class StringsConfig:
         Strings of words that are one whole clip, as it was cut: no lead-in, no silence after it,
         so that the quiet frames of the runtime's flush may be quite loud; how many of these keep
         to the noise of their clip.
+    cut : float
+        Such clips that end before their word does, or begin after it: who spoke too late for a recording of one
+        second, as some of the crowd, or let go of a button too early.
     gap_s, overlapping, overlap_s
         Silence between words; strings in which words overlap, and by how much.
     tight : float
@@ -163,6 +166,7 @@ class StringsConfig:
     most_words: int = 7
     isolated: float = 0.15
     isolated_clean: float = 0.5
+    cut: float = 0.0
     gap_s: tuple = (0.0, 0.45)
     overlapping: float = 0.35
     overlap_s: float = 0.06
@@ -297,6 +301,8 @@ def make_example(rng, config=StringsConfig()):
         if kind != "sentence" and rng.random() < config.isolated:
             clips, clean = clips[:1], config.isolated_clean
             samples, spans = _whole(clips[0])
+            if config.cut and rng.random() < config.cut:
+                samples, spans = _cut(rng, samples, spans)
         else:
             samples, spans = _join(rng, clips, config, kind)
         narrow = all(clip.narrow for clip in clips)
@@ -381,6 +387,16 @@ def _guest(rng, bank, config, host):
 
 def _whole(clip):
     return clip.cut(0, len(clip.pcm)), [(clip.begin, clip.end, clip.words)]
+
+
+def _cut(rng, samples, spans):
+    """Lose a word's end, or less often its beginning; arguments and result as of `_whole`."""
+    ((begin, end, words),) = spans
+    if rng.random() < 0.2:
+        begin += int((end - begin) * rng.uniform(0.05, 0.3))
+        return samples[begin:], [(0, end - begin, words)]
+    end = begin + int((end - begin) * rng.uniform(0.45, 0.95))
+    return samples[:end], [(begin, end, words)]
 
 
 def _join(rng, clips, config, kind):
