@@ -171,6 +171,27 @@ def test_bursts_are_as_long_as_words():
     assert np.mean(np.array(lengths) < 0.85 * 16000) > 0.95
 
 
+def test_cut_words_lose_one_end():
+    from training.strings import _cut
+
+    samples = np.arange(1000, dtype=np.float32)
+    ends = 0
+    for index in range(300):
+        rng = rng_of(index)
+        cut, ((begin, end, words),) = _cut(rng, samples, [(200, 800, ("six",))])
+        assert words == ("six",)
+        if cut[0] == 0:  # until so far all is as it was
+            ends += 1
+            assert (begin, end) == (200, len(cut)) and 200 + 0.45 * 600 <= end + 1 <= 200 + 0.95 * 600 + 1
+        else:
+            assert (
+                begin == 0 and end == 800 - cut[0] and 200 + 0.05 * 600 <= cut[0] + 1 <= 200 + 0.3 * 600 + 1
+            )
+            assert cut[-1] == 999
+        np.testing.assert_array_equal(np.diff(cut), 1)
+    assert 0.7 < ends / 300 < 0.9
+
+
 def test_a_masked_band_stands_still():
     cepstra = np.random.default_rng(0).normal(size=(50, 13)).astype(np.float32)
     masked = cepstral.mask_band(np.random.default_rng(1), cepstra, 13)

@@ -137,8 +137,8 @@ def kind_of(package, path):
 
 
 def speaker_of(package, kind, path):
-    """Return who is heard: the language or folder of the talk, else the package."""
-    if kind == "sound":
+    """Return who is heard: package and language or folder of talk, else the package."""
+    if kind != "talk":
         return package.name
     language = re.search(_LANGUAGES + r"\.\w+$", path)
     return f"{package.name}:{language[1] if language else PurePosixPath(path).parent.name}"
@@ -160,10 +160,11 @@ def chosen(package, paths):
     kept, talk = {}, {}
     for path in sorted(paths):
         kind = kind_of(package, path)
+        speaker = speaker_of(package, kind, path)
         if kind == "sound":
-            kept[path] = (kind, package.name)
+            kept[path] = (kind, speaker)
         elif kind:
-            talk.setdefault(speaker_of(package, kind, path), []).append(path)
+            talk.setdefault(speaker, []).append(path)
     for speaker, found in talk.items():
         found.sort(key=lambda path: zlib.crc32(path.encode()))
         kept |= {path: ("talk", speaker) for path in found[:MOST_TALK]}
