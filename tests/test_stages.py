@@ -474,6 +474,7 @@ def test_outputs_are_the_sequence_and_states(chain):
     later = Signal(np.hstack([emit(chain.gru, chain.steps[-1:, 1:]).ids[0], [[chain.gru.base]]]))
     for other in (
         first,
+        emit(chain.gru, chain.steps[1]),
         later,
         Signal(y.ids[..., :3]),
         Signal(np.hstack([after.ids, first.ids])),

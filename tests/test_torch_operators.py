@@ -118,6 +118,7 @@ def test_a_softmax_at_the_end_is_told(function, axis):
     assert network.softmax and len(network.layers) == 1
     turned = Apply(lambda m, x: function((x @ m.w).t(), axis - 1).t())
     assert from_torch(turned, (ROWS,)).softmax
+    assert from_torch(Apply(lambda m, x: function(m.gru(x)[0], 2), gru=nn.GRU(5, 4)), (X,)).softmax
     reason = refusal(Apply(lambda m, x: function(x @ m.w, 0)), (ROWS,))
     name = function.__name__
     assert reason == f"Apply: {name} ({name}): a softmax that is not over the 3 features of matmul (matmul)"
