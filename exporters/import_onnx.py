@@ -55,19 +55,21 @@ def from_onnx(source):
 
 def _network(model, opset, name):
     """Walk with axes of the same name alike; failing that, with the states' open axes as one of the first input."""
-    first_error = None
+    first = (
+        None  # what was refused first: its message, as the error holds all that was there when it was raised
+    )
     for tied in (None, 0, 1):
         try:
             network, other = (_Walk(model, opset, sizes, tied).network(name) for sizes in _SIZES)
         except ImportRefusedError as error:
-            first_error = first_error or error
+            first = first or str(error)
             if len(model.graph.input) == 1:
                 break
             continue
         if not same_network(network, other):
             raise ImportRefusedError("the network depends on the length of its input")
         return network
-    raise first_error
+    raise ImportRefusedError(first)
 
 
 class _Walk:

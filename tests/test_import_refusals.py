@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """ONNX graphs by hand: what the importer must refuse by the name of a node, and unusual forms that it must take."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,9 @@ from onnx_graphs import assert_equals_onnxruntime, floats, graph_of, value_info,
 from test_from_onnx import TOLERANCE, refusal, stack  # noqa: E402
 
 from exporters import from_onnx  # noqa: E402
+from exporters._provenance import Tracer  # noqa: E402
+from exporters._stages import Stage  # noqa: E402
+from exporters.graph import ImportRefusedError  # noqa: E402
 
 
 def with_input(model, position, name, array):
@@ -470,3 +475,16 @@ def test_cell_state_alone_is_no_output():
     model.graph.output.append(value_info("next"))
     del model.graph.initializer[3:], model.graph.node[1:]
     assert "layer0 (LSTM): no output holds all of its features in order" in refusal(model)
+
+
+def test_a_refused_graph_is_released_at_once():
+    """By reference counts: what many large files leave to the garbage collector may exceed the memory before it runs."""
+    model = with_weight(gru(), 2, floats(1, 47))
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ImportRefusedError):
+            from_onnx(model)
+        assert not any(isinstance(thing, (Tracer, Stage)) for thing in gc.get_objects())
+    finally:
+        gc.enable()
