@@ -39,10 +39,13 @@ GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.ernn"))
 #: Tests of other things than the library as this Python uses it, the package and the exporters; most build something else.
 LEFT_OUT = (
     "acceptance allocations baremetal bench boot c_user corruption ctc deploy digit_demo docs edge_digits* estimates "
-    "evaluate executed_multiplies fuzz* hook isolated_digits kernels microphone no_multiply onnx_compare operating_point packaging "
-    "realtime recording reproduce* session soak sphere static_programs supply targets texts threads tidigits training* "
-    "tune view web wheels* wsj"
+    "evaluate executed_multiplies fuzz* hook isolated_digits kernels kokoro microphone no_multiply onnx_compare "
+    "operating_point packaging realtime recording reproduce* session soak sounds sphere static_programs supply targets "
+    "texts threads tidigits training* transplant tune view web wheels* wsj"
 ).split()
+
+#: coverage.py 7.17 takes a lock in Python when a file is first seen: a KeyboardInterrupt there leaves it taken for good.
+DESELECTED = ("tests/test_lifetime.py::test_interrupts_at_any_moment_leave_everything_usable",)
 
 
 def build(where, cache):
@@ -109,6 +112,7 @@ def run_python(folder, library, arguments):
     python = [sys.executable, "-m", "coverage"]
     # File by file: torch keeps what it traced.
     options = ["-q", "-n", "auto", "--maxprocesses", "8", "--dist", "loadfile"]
+    options += [f"--deselect={test}" for test in DESELECTED]
     command = [*python, "run", f"--rcfile={config}", "-m", "pytest", *options, *kept, *arguments]
     passed = run(folder / "pytest", command, stdout=sys.stderr).returncode == 0
     targets.run([*python, "combine", f"--rcfile={config}"])
