@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Words as if said where another clip was recorded: into its pause, through its microphone, in its noise.
 
-A voice of the crowd said one word or two, most of them one of four digits. A network can tell by the sound of a cheap
-microphone that the others are not to be expected there. So others say these words in the crowd's rooms.
+A voice of the crowd said one word or two, most of them one of four digits. Others say what it did not, as its recording
+would have sounded.
 """
 
 import numpy as np
