@@ -132,7 +132,12 @@ def test_driver_knows_every_target():
 def test_driver_reads_figures_and_refuses_unknown_names(capsys):
     driver = load_driver()
     log = "#2 INITED cov: 5 ft: 6 corp: 1/1b\n#9 DONE cov: 7 ft: 12 corp: 3/9b\nstat::number_of_executed_units: 9\n"
-    assert driver.figures(log + "stat::average_exec_per_sec:     4\n") == ["9", "4", "7", "12", "3"]
+    log += "stat::average_exec_per_sec:     4\n"
+    assert driver.figures(log) == [9, 4, "7", "12", "3"]
+    second = (
+        log.replace("units: 9", "units: 5").replace("sec:     4", "sec:     2").replace("cov: 7", "cov: 8")
+    )
+    assert driver.figures(log + second) == [14, 3, "8", "12", "3"]
     assert driver.figures("") == ["-"] * 5
     with pytest.raises(SystemExit):
         driver.main(["nothing"])
@@ -158,3 +163,23 @@ def test_driver_reports_a_finding(monkeypatch, tmp_path, capsys):
     assert driver.main(["wav", "onnx"]) == 0
     monkeypatch.setenv("EDGE_RUNTIME_REQUIRE_FUZZ", "1")
     assert driver.main(["wav", "onnx"]) == 1
+
+
+def test_targets_in_python_go_round_by_round(monkeypatch, tmp_path):
+    driver = load_driver()
+    program = tmp_path / "program"
+    program.write_text(
+        "#!/bin/sh\necho $1 | tee -a rounds\n[ $(wc -l < rounds) -lt 3 ] || { echo wrong; exit 77; }\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(driver, "BUILD", tmp_path)
+    (tmp_path / "onnx.log").write_text("of a run before")
+    assert driver.run({"onnx": [program]}, 90) == {"onnx": 77}
+    times = [f"-max_total_time={seconds}" for seconds in (60, 60, 60)]
+    assert (tmp_path / "onnx.log").read_text().splitlines() == [*times, "wrong"]
+    # The time is over, or the target is in C: one round.
+    (tmp_path / "rounds").unlink()
+    assert driver.run({"onnx": [program]}, 1) == {"onnx": 0}
+    (tmp_path / "rounds").unlink()
+    assert driver.run({"wav": [program]}, 90) == {"wav": 0}
+    assert (tmp_path / "rounds").read_text() == "-max_total_time=90\n"
