@@ -184,7 +184,7 @@ def test_packages_that_cannot_be_fetched_are_named(tmp_path, monkeypatch):
 
 
 def test_scene_of_sounds_fills_what_was_asked_for():
-    from training.strings import _sounds
+    from training.acoustics import scene
 
     rng = np.random.default_rng(4)
     recordings = [
@@ -193,9 +193,9 @@ def test_scene_of_sounds_fills_what_was_asked_for():
     levels = []
     for count in (100, 16000, 90000):
         for _ in range(20):
-            scene = _sounds(rng, recordings, count)
-            assert scene.shape == (count,) and scene.dtype == np.float32
-            levels += [scene.max()] if scene.any() else []
+            sounds_heard = scene(rng, recordings, count)
+            assert sounds_heard.shape == (count,) and sounds_heard.dtype == np.float32
+            levels += [sounds_heard.max()] if sounds_heard.any() else []
     # Whatever their level was, within 6 dB of 1.
     assert 0.49 < min(levels) and max(levels) < 2.01 and len(levels) > 45
     np.testing.assert_array_equal(recordings[0], np.full(800, 40))

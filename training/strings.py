@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training import an4_words, augment, cepstral
-from training.babble import babble
+from training.acoustics import noise_alone, pick, record
 from training.bank import load_bank
 from training.features import (
     HOP_SAMPLES,
@@ -293,7 +293,7 @@ def make_example(rng, config=StringsConfig()):
     kinds = ("digits", "unknown", "sentence", "noise")
     kind = kinds[_draw(rng, [getattr(config, name) for name in kinds])]
     if kind == "noise":
-        samples, talk = _noise_alone(rng, bank, config)
+        samples, talk = noise_alone(rng, bank, config)
         kind, spans = "sentence" if talk else kind, []
     else:
         clips = _draw_clips(rng, bank, config, kind)
@@ -306,7 +306,7 @@ def make_example(rng, config=StringsConfig()):
         else:
             samples, spans = _join(rng, clips, config, kind)
         narrow = all(clip.narrow for clip in clips)
-        samples, speed = _record(rng, samples, bank, config, clean, narrow)
+        samples, speed = record(rng, samples, bank, config, clean, narrow)
         spans = [(begin / speed, end / speed, words) for begin, end, words in spans]
     return _example(rng, samples, spans, kind, config)
 
@@ -328,7 +328,7 @@ def record_clip(rng, clip, bank, config):
         float32 [shape=(samples,)].
     """
     samples, _ = _whole(clip)
-    samples, _ = _record(rng, samples, bank, config, config.clean, clip.narrow)
+    samples, _ = record(rng, samples, bank, config, config.clean, clip.narrow)
     return np.ascontiguousarray(samples, np.float32)
 
 
@@ -337,21 +337,17 @@ def _draw(rng, weights):
     return int(np.searchsorted(total, rng.random() * total[-1], side="right"))
 
 
-def _pick(rng, items):
-    return items[rng.integers(len(items))]
-
-
 def _draw_clips(rng, bank, config, kind):
     if kind == "sentence":
         foreign = config.foreign and rng.random() < config.foreign
-        return [_pick(rng, bank.foreign if foreign else bank.sentences)]
+        return [pick(rng, bank.foreign if foreign else bank.sentences)]
     if kind == "unknown":
         return [_unknown(rng, bank, config) for _ in range(rng.integers(1, 6))]
     if config.synthetic_strings and rng.random() < config.synthetic_strings:
-        return [_pick(rng, bank.synthetic_strings)]
+        return [pick(rng, bank.synthetic_strings)]
     names = list(config.voices)
     name = names[_draw(rng, list(config.voices.values()))]
-    voice = _pick(rng, bank.voices[name])
+    voice = pick(rng, bank.voices[name])
     mixed_word = config.mixed_word if rng.random() < config.mixed else 0.0
     clips = []
     for _ in range(rng.integers(1, config.most_words + 1)):
@@ -359,7 +355,7 @@ def _draw_clips(rng, bank, config, kind):
         if draw < mixed_word:
             clips.append(_unknown(rng, bank, config))
         elif config.hard_digits and bank.hard_digits and rng.random() < config.hard_digits:
-            clips.append(_pick(rng, bank.hard_digits))
+            clips.append(pick(rng, bank.hard_digits))
         elif draw > 1 - config.guest:
             clips.append(_guest(rng, bank, config, voice if name in CROWD_VOICES else None))
         else:
@@ -370,9 +366,9 @@ def _draw_clips(rng, bank, config, kind):
 def _unknown(rng, bank, config):
     # Not drawn for nothing: what is off leaves the other draws as they were.
     if config.hard_words and bank.hard_words and rng.random() < config.hard_words:
-        return _pick(rng, bank.hard_words)
+        return pick(rng, bank.hard_words)
     if config.synthetic_words and rng.random() < config.synthetic_words:
-        clip = _pick(rng, bank.synthetic)
+        clip = pick(rng, bank.synthetic)
         if config.transplanted and rng.random() < config.transplanted:
             return transplant(rng, clip, bank.unknown.draw(rng))
         return clip
@@ -381,8 +377,8 @@ def _unknown(rng, bank, config):
 
 def _guest(rng, bank, config, host):
     if host and config.transplanted and rng.random() < config.transplanted:
-        return transplant(rng, _pick(rng, _pick(rng, _pick(rng, bank.donors))), host.draw(rng))
-    return _pick(rng, _pick(rng, bank.guests))
+        return transplant(rng, pick(rng, pick(rng, pick(rng, bank.donors))), host.draw(rng))
+    return pick(rng, pick(rng, bank.guests))
 
 
 def _whole(clip):
@@ -452,124 +448,6 @@ def _tail(rng):
     return int(rng.uniform(0, longest) * SAMPLE_RATE)
 
 
-def _noise(rng, bank, count, config):
-    """Draw noise: float32 [shape=(count,)], RMS 1 where it is loudest."""
-    if config.hum and rng.random() < config.hum:
-        noise = augment.mains_hum(rng, count)
-    elif config.calls and rng.random() < config.calls:
-        noise = augment.calls(rng, count)
-    else:
-        noise = _recorded_noise(rng, bank, count, config)
-    if rng.random() < config.unsteady:
-        times = np.sort(rng.integers(count, size=rng.integers(1, 4)))
-        gains_db = rng.uniform(-40, 0, len(times) + 1)
-        gains = 10 ** ((gains_db - gains_db.max()) / 20)
-        noise *= np.repeat(gains.astype(np.float32), np.diff(times, prepend=0, append=count))
-    return noise
-
-
-def _recorded_noise(rng, bank, count, config):
-    if config.hard_noise and bank.noises["hard"] and rng.random() < config.hard_noise:
-        kind = "hard"
-    elif config.sounds and rng.random() < config.sounds:
-        return _sounds(rng, bank.noises["sounds"], count)
-    else:
-        kind = _pick(rng, ("white", "pink", "background", "environment"))
-    recording = _pick(rng, bank.noises[kind])
-    start = rng.integers(len(recording))
-    noise = recording[start : start + count].astype(np.float32)
-    while len(noise) < count:  # around the end, as often as it takes
-        noise = np.concatenate([noise, recording[: count - len(noise)]])
-    level = augment.rms(noise)
-    if recording.dtype == np.int16:
-        # Pauses of a recording must not be blown up to the level of its sounds.
-        level = max(level, 0.3 * augment.rms(recording[::7].astype(np.float32)), 1.0)
-    return noise * np.float32(1 / level)
-
-
-def _sounds(rng, recordings, count):
-    """One sound after the other, each at RMS 1 or up to 6 dB from it: float32 [shape=(count,)]."""
-    samples = np.zeros(count, np.float32)
-    at = -int(rng.uniform(0, 0.5) * SAMPLE_RATE)
-    while at < count:
-        sound = _pick(rng, recordings)
-        first = max(0, -at)
-        piece = sound[first : max(first, count - at)].astype(np.float32)
-        gain = 10 ** (rng.uniform(-6, 6) / 20) / augment.rms(sound.astype(np.float32))
-        samples[at + first : at + first + len(piece)] = piece * np.float32(gain)
-        at += len(sound) + int(rng.uniform(0, 0.8) * SAMPLE_RATE)
-    return samples
-
-
-def _record(rng, samples, bank, config, clean, narrow):
-    """Send a string through voice change, room, noise and microphone; returns samples, speed."""
-    response = room_db = None
-    reflecting = False
-    if rng.random() < config.equalizer:
-        response = augment.random_response(rng, config.tilt_db, config.ripple_db)
-    if rng.random() < config.reverberation:
-        room_db = rng.uniform(*config.reverberation_db)
-        reflecting = bool(config.reflecting) and rng.random() < config.reflecting
-    low_pass = None
-    if rng.random() < (config.low_pass_narrow if narrow else config.low_pass):
-        low_pass = augment.random_low_pass(rng)
-        response = low_pass if response is None else response * low_pass
-    speed = rng.uniform(*config.speed)
-    samples, speed = augment.reshape(rng, samples, speed, response, room_db, reflecting)
-    level = augment.rms(samples) / np.sqrt(_active(samples))
-    if rng.random() >= clean:
-        snr_db = config.snr_db
-        if config.babble and rng.random() < config.babble:
-            noise, snr_db = babble(rng, bank.talkers, len(samples)), config.babble_snr_db
-        else:
-            noise = _noise(rng, bank, len(samples), config)
-        if low_pass is not None:
-            noise = augment.filter_response(noise, low_pass)
-        samples = samples + noise * np.float32(level * 10 ** (-rng.uniform(*snr_db) / 20))
-    return _digitize(rng, samples, 1 / level, config), speed
-
-
-def _active(samples):
-    # Share of the signal that is not silence: gaps must not count in the level of the words.
-    frames = samples[: len(samples) // HOP_SAMPLES * HOP_SAMPLES].reshape(-1, HOP_SAMPLES)
-    energy = np.einsum("ij,ij->i", frames, frames)
-    return max(np.mean(energy > 1e-4 * energy.max()), 0.01) if len(energy) else 1.0
-
-
-def _digitize(rng, samples, gain, config):
-    level_dbfs = rng.uniform(*config.level_dbfs)
-    if rng.random() < 0.1:  # very quiet and very loud, clipped recordings
-        level_dbfs = _pick(rng, (config.level_dbfs[0], config.level_dbfs[1] + 8))
-        level_dbfs += rng.uniform(-4, 0)
-    samples = samples * np.float32(gain * 10 ** (level_dbfs / 20))
-    np.clip(samples, -1, 1, out=samples)
-    if rng.random() < config.rounding:
-        samples = np.rint(samples * 32767) * np.float32(1 / 32768)
-    return samples
-
-
-def _noise_alone(rng, bank, config):
-    """Return noise, and whether it is people who talk."""
-    count = int(rng.uniform(0.8, 4.0) * SAMPLE_RATE)
-    talk = bool(config.babble) and rng.random() < config.babble
-    noise = babble(rng, bank.talkers, count) if talk else _noise(rng, bank, count, config)
-    if config.bursts and not talk and rng.random() < config.bursts:
-        noise *= augment.bursts(rng, count)
-    if rng.random() < 0.25:
-        noise += _noise(rng, bank, count, config) * np.float32(rng.uniform(0.1, 1))
-    response = None
-    if rng.random() < config.equalizer:
-        response = augment.random_response(rng, config.tilt_db, config.ripple_db)
-    if rng.random() < config.low_pass:
-        low_pass = augment.random_low_pass(rng)
-        response = low_pass if response is None else response * low_pass
-    if config.noise_speed != (1.0, 1.0):
-        noise, _ = augment.reshape(rng, noise, rng.uniform(*config.noise_speed), response)
-    elif response is not None:
-        noise = augment.filter_response(noise, response)
-    return _digitize(rng, noise, 10 ** (-rng.uniform(0, 20) / 20), config), talk
-
-
 def _example(rng, samples, spans, kind, config):
     cepstra = cepstra_of(np.ascontiguousarray(samples, np.float32))
     frames = len(cepstra)
@@ -602,7 +480,7 @@ def _frame_at(sample):
 
 
 def _an4(rng, bank, config):
-    cepstra, _, words = _pick(rng, bank.cepstra)
+    cepstra, _, words = pick(rng, bank.cepstra)
     cepstra = cepstral.augment_cepstra(rng, cepstra, config)
     targets = np.full(len(cepstra), NO_TARGET, np.int8)
     # Some utterances end with the last word; only quiet after it lets a causal network finish.
