@@ -38,7 +38,7 @@ def noise_of(rng, power, count):
 
 
 def _smooth_db(power):
-    # Over a fifth of an octave to two: a microphone's response, not the formants of a word.
+    # The mean over 1.4 octaves: a microphone's response, not the formants of a word.
     level = 10 * np.log10(power + 1e-9)
     total = np.concatenate([[0], np.cumsum(level)])
     at = np.arange(len(level))
@@ -52,7 +52,7 @@ def transplant(rng, clip, place):
     Parameters
     ----------
     rng : numpy.random.Generator
-        Draws the noise beneath the word, how much of the microphone is taken over, and what is cut off.
+        Draws the noise beneath the word, and how much of the microphone is taken over.
     clip : training.bank.Clip
         Who says what.
     place : training.bank.Clip
@@ -68,7 +68,7 @@ def transplant(rng, clip, place):
     pauses = [room[: place.begin], room[place.end :]]
     heard = power_spectrum(room[place.begin : place.end])
     longest = max(pauses, key=len)
-    quiet = power_spectrum(longest if len(longest) >= LEAST_QUIET else room[:FRAME] * 0)
+    quiet = power_spectrum(longest if len(longest) >= LEAST_QUIET else np.zeros(FRAME, np.float32))
     gain_db = _smooth_db(np.maximum(heard - quiet, 0.05 * heard)) - _smooth_db(power_spectrum(word))
     gain_db = np.clip((gain_db - np.median(gain_db)) * rng.uniform(0.4, 1), -MOST_DB, MOST_DB)
     word = augment.filter_response(word, (10 ** (gain_db / 20)).astype(np.float32))
